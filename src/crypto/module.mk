@@ -1,0 +1,2 @@
+DEPS := base
+PKGS := libsodium libsecp256k1 libcrypto
