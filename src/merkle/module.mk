@@ -1,0 +1,2 @@
+DEPS := base crypto
+PKGS := jansson
