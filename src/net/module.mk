@@ -1,0 +1,3 @@
+DEPS := base
+PKGS := libuv openssl
+LIBS := -lwslay
