@@ -1,0 +1,2 @@
+DEPS := base
+PKGS := sqlite3
