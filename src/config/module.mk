@@ -1,0 +1,2 @@
+DEPS := base money
+PKGS := inih
