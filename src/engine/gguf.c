@@ -1,0 +1,294 @@
+/* gguf.c: the head of a GGUF model file: a magic, counts, then key-value records. Integers are
+ * little-endian. source: the format's description in ggml's gguf.h */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "crypto/crypto.h"
+#include "engine/engine.h"
+
+#define GGUF_MAX_RECORDS 65536u
+#define GGUF_MAX_HEAD    (256u * 1024u * 1024u) /* the largest vocabularies take some 20 MB */
+#define GGUF_READ        (1024u * 1024u)
+
+enum gguf_type {
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPE_COUNT
+};
+static const uint8_t type_len[GGUF_TYPE_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+
+struct record {
+    struct asy_bytes key;
+    struct asy_bytes all; /* key, type and value, as they stand in the file */
+    uint32_t type;
+    struct asy_bytes value; /* scalars: their bytes; strings: the text */
+    uint64_t count;         /* of an array's elements */
+};
+
+/* ---- reading: AGAIN means the input ends here
+ * ------------------------------------------------------------------------------- */
+
+static enum asy_err take(struct asy_bytes *ret, struct asy_bytes *in, uint64_t len) {
+    if (len > in->n) {
+        return ASY_ERR_AGAIN;
+    }
+    *ret = (struct asy_bytes){in->p, (size_t)len};
+    in->p += len;
+    in->n -= (size_t)len;
+    return ASY_OK;
+}
+
+static enum asy_err take_u32(uint32_t *ret, struct asy_bytes *in) {
+    struct asy_bytes b;
+    ASY_TRY(take(&b, in, 4));
+    *ret = asy_le32_get(b.p);
+    return ASY_OK;
+}
+
+static enum asy_err take_u64(uint64_t *ret, struct asy_bytes *in) {
+    struct asy_bytes b;
+    ASY_TRY(take(&b, in, 8));
+    *ret = asy_le64_get(b.p);
+    return ASY_OK;
+}
+
+static enum asy_err take_string(struct asy_bytes *ret, struct asy_bytes *in) {
+    uint64_t len;
+    ASY_TRY(take_u64(&len, in));
+    return take(ret, in, len);
+}
+
+static enum asy_err skip_array(struct record *r, struct asy_bytes *in) {
+    uint32_t type;
+    struct asy_bytes skipped;
+    ASY_TRY(take_u32(&type, in));
+    ASY_TRY(take_u64(&r->count, in));
+    if (type >= GGUF_TYPE_COUNT) {
+        return ASY_ERR_SYNTAX;
+    }
+    if (type == GGUF_ARRAY) {
+        return ASY_ERR_UNSUPPORTED;
+    }
+    if (type != GGUF_STRING) {
+        uint64_t len;
+        return asy_mul_u64(&len, r->count, type_len[type]) ? take(&skipped, in, len)
+                                                           : ASY_ERR_SYNTAX;
+    }
+    for (uint64_t i = 0; i < r->count;
+         i++) { /* each takes 8 bytes at least, so the input bounds this */
+        ASY_TRY(take_string(&skipped, in));
+    }
+    return ASY_OK;
+}
+
+static enum asy_err take_record(struct record *ret_r, struct asy_bytes *in) {
+    struct record r = {.all = *in};
+    ASY_TRY(take_string(&r.key, in));
+    ASY_TRY(take_u32(&r.type, in));
+    if (r.type >= GGUF_TYPE_COUNT) {
+        return ASY_ERR_SYNTAX;
+    }
+    if (r.type == GGUF_STRING) {
+        ASY_TRY(take_string(&r.value, in));
+    } else if (r.type == GGUF_ARRAY) {
+        ASY_TRY(skip_array(&r, in));
+    } else {
+        ASY_TRY(take(&r.value, in, type_len[r.type]));
+    }
+    r.all.n = (size_t)(in->p - r.all.p);
+    *ret_r = r;
+    return ASY_OK;
+}
+
+/* ---- what is wanted ---- */
+
+static bool key_is(const struct record *r, const char *key) {
+    return asy_bytes_eq(r->key, asy_bytes_cstr(key));
+}
+
+/* Any unsigned or not negative integer. */
+static bool as_u32(uint32_t *ret, const struct record *r) {
+    uint64_t v = r->type == GGUF_U32 || r->type == GGUF_I32   ? asy_le32_get(r->value.p)
+                 : r->type == GGUF_U64 || r->type == GGUF_I64 ? asy_le64_get(r->value.p)
+                                                              : UINT64_MAX;
+    if (v > INT32_MAX) {
+        return false;
+    }
+    *ret = (uint32_t)v;
+    return true;
+}
+
+static void copy_text(char *ret, size_t cap, struct asy_bytes text) {
+    struct asy_bytes cut = {text.p, text.n < cap - 1 ? text.n : cap - 1};
+    cut.n = asy_utf8_valid(text) ? asy_utf8_whole(cut) : 0;
+    memcpy(ret, cut.p, cut.n);
+    ret[cut.n] = '\0';
+}
+
+static int by_key(const void *a, const void *b) {
+    const struct record *x = a, *y = b;
+    size_t n = x->key.n < y->key.n ? x->key.n : y->key.n;
+    int order = n == 0 ? 0 : memcmp(x->key.p, y->key.p, n);
+    return order != 0 ? order : (x->key.n > y->key.n) - (x->key.n < y->key.n);
+}
+
+static enum asy_err digest_tokenizer(struct asy_gguf *g, struct record *records, size_t count,
+                                     struct asy_why *why) {
+    struct asy_sha256 sha;
+    asy_sha256_init(&sha);
+    qsort(records, count, sizeof *records, by_key);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && asy_bytes_eq(records[i - 1].key, records[i].key)) {
+            return asy_why_set(why, ASY_ERR_SYNTAX, NULL, "a key appears twice");
+        }
+        if (asy_bytes_starts(records[i].key, ASY_STR("tokenizer.")) &&
+            !asy_bytes_starts(records[i].key, ASY_STR("tokenizer.chat_template"))) {
+            asy_sha256_add(&sha, records[i].all);
+        }
+    }
+    asy_sha256_final(&sha, &g->tokenizer);
+    return ASY_OK;
+}
+
+static enum asy_err fill(struct asy_gguf *g, struct record *records, size_t count,
+                         struct asy_why *why) {
+    char context_key[64] = "";
+    *g = (struct asy_gguf){.file_type = UINT32_MAX};
+    for (size_t i = 0; i < count; i++) {
+        if (key_is(&records[i], "general.architecture") && records[i].type == GGUF_STRING) {
+            copy_text(g->architecture, sizeof g->architecture, records[i].value);
+            snprintf(context_key, sizeof context_key, "%s.context_length", g->architecture);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct record *r = &records[i];
+        if (key_is(r, "general.name") && r->type == GGUF_STRING) {
+            copy_text(g->name, sizeof g->name, r->value);
+        } else if (key_is(r, "general.file_type")) {
+            (void)as_u32(&g->file_type,
+                         r); /* absent is allowed, and so is a spelling we do not know */
+        } else if (key_is(r, "tokenizer.ggml.tokens") && r->type == GGUF_ARRAY &&
+                   r->count <= INT32_MAX) {
+            g->vocab_count = (uint32_t)r->count;
+        } else if (key_is(r, "tokenizer.chat_template") && r->type == GGUF_STRING) {
+            asy_sha256(&g->template, r->value);
+        } else if (key_is(r, context_key)) {
+            (void)as_u32(&g->context_train, r); /* checked below */
+        }
+    }
+    if (g->architecture[0] == '\0' || g->vocab_count == 0 || g->context_train == 0) {
+        return asy_why_set(why, ASY_ERR_MISSING, NULL,
+                           "the file names no architecture, vocabulary or context length");
+    }
+    return digest_tokenizer(g, records, count, why);
+}
+
+enum asy_err asy_gguf_parse(struct asy_gguf *ret_gguf, struct asy_bytes head, struct asy_why *why) {
+    struct asy_bytes magic;
+    uint32_t version;
+    uint64_t tensor_count, count;
+    ASY_TRY(take(&magic, &head, 4));
+    if (memcmp(magic.p, "GGUF", 4) != 0) {
+        return asy_why_set(why, ASY_ERR_SYNTAX, NULL, "not a GGUF file");
+    }
+    ASY_TRY(take_u32(&version, &head));
+    if (version != 2 && version != 3) {
+        return asy_why_set(why, ASY_ERR_UNSUPPORTED, NULL,
+                           "GGUF version %u is not read here, or the file is big-endian", version);
+    }
+    ASY_TRY(take_u64(&tensor_count, &head));
+    ASY_TRY(take_u64(&count, &head));
+    if (count > GGUF_MAX_RECORDS) {
+        return asy_why_set(why, ASY_ERR_TOO_LONG, NULL, "more than %u records", GGUF_MAX_RECORDS);
+    }
+    struct record *records = asy_alloc((size_t)count * sizeof *records);
+    enum asy_err err = ASY_OK;
+    for (uint64_t i = 0; i < count && err == ASY_OK; i++) {
+        err = take_record(&records[i], &head);
+    }
+    struct asy_gguf gguf;
+    if (err == ASY_OK) {
+        err = fill(&gguf, records, (size_t)count, why);
+    } else if (err != ASY_ERR_AGAIN) {
+        err = asy_why_set(why, err, NULL, "a record of a type that is not known here");
+    }
+    asy_free(records);
+    if (err == ASY_OK) {
+        *ret_gguf = gguf;
+    }
+    return err;
+}
+
+/* ---- files ---- */
+
+/* Hashes all of fd, and parses its head as soon as enough of it was read. */
+static enum asy_err read_all(struct asy_gguf *g, struct asy_buf *head, int fd,
+                             struct asy_why *why) {
+    struct asy_sha256 sha;
+    asy_sha256_init(&sha);
+    uint8_t *chunk = asy_alloc(GGUF_READ);
+    uint64_t len = 0;
+    size_t try_at =
+        GGUF_READ; /* doubles, so that parsing again and again costs no more than reading */
+    enum asy_err err = ASY_ERR_AGAIN;
+    for (;;) {
+        ssize_t n = read(fd, chunk, GGUF_READ);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            err = asy_why_set(why, ASY_ERR_IO, NULL, "%s", strerror(errno));
+            break;
+        }
+        len += (uint64_t)n;
+        asy_sha256_add(&sha, asy_bytes_of(chunk, (size_t)n));
+        if (err == ASY_ERR_AGAIN && asy_buf_add(head, chunk, (size_t)n) != ASY_OK) {
+            err = asy_why_set(why, ASY_ERR_TOO_LONG, NULL,
+                              "the file's head is longer than %u bytes", GGUF_MAX_HEAD);
+        }
+        if (err == ASY_ERR_AGAIN && (n == 0 || head->n >= try_at)) {
+            err = asy_gguf_parse(g, asy_buf_bytes(head), why);
+            try_at *= 2;
+        }
+        if (n == 0 || (err != ASY_OK && err != ASY_ERR_AGAIN)) {
+            break;
+        }
+    }
+    asy_free(chunk);
+    g->file_len = len;
+    asy_sha256_final(&sha, &g->sha256);
+    return err == ASY_ERR_AGAIN ? asy_why_set(why, ASY_ERR_SYNTAX, NULL, "the file is cut off")
+                                : err;
+}
+
+enum asy_err asy_gguf_read(struct asy_gguf *ret_gguf, const char *path, struct asy_why *why) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return asy_why_set(why, errno == ENOENT ? ASY_ERR_NOT_FOUND : ASY_ERR_IO, NULL, "%s: %s",
+                           path, strerror(errno));
+    }
+    struct asy_gguf gguf;
+    struct asy_buf head;
+    asy_buf_init(&head, GGUF_MAX_HEAD);
+    enum asy_err err = read_all(&gguf, &head, fd, why);
+    asy_buf_done(&head);
+    close(fd);
+    if (err == ASY_OK) {
+        *ret_gguf = gguf;
+    }
+    return err;
+}
