@@ -5,12 +5,16 @@
 # make bench      print the benchmarks
 # make fuzz       every fuzz target for FUZZ_SECS seconds (needs clang)
 #
-# CC=clang-14 and SAN=address,undefined or SAN=thread build into folders of their own.
+# V=1 shows the commands. CC=clang-14 and SAN=address,undefined or SAN=thread build into folders of their own.
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 SAN     ?=
 BUILD   ?= build
 WERROR  ?= -Werror
 comma   := ,
+V       ?= 0
+Q       := $(if $(filter 1,$(V)),,@)
+say      = $(if $(filter 1,$(V)),,@printf '  %-5s %s\n' '$(1)' '$(2)')
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 B       := $(BUILD)/$(CC)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum \
@@ -54,35 +58,39 @@ closure = $(1) $(foreach d,$($(1)_DEPS),$(call closure,$(d)))
 mods    = $(call uniq,$(foreach m,$(1),$(call closure,$(m))))
 archives = $(patsubst %,$(B)/lib/%.a,$(filter-out app_%,$(1)))
 pkgs    = $(call uniq,$(foreach m,$(1),$($(m)_PKGS)))
-pkglibs = $(if $(call pkgs,$(1)),$$$$(pkg-config --libs $(call pkgs,$(1)))) $(foreach m,$(1),$($(m)_LIBS))
+pkglibs = $(if $(strip $(call pkgs,$(1))),$$$$(pkg-config --libs $(call pkgs,$(1)))) $(foreach m,$(1),$($(m)_LIBS))
 # the libraries of modules $(1): group, so that their order does not matter
 link    = -Wl,--start-group $(call archives,$(1)) -Wl,--end-group $(call pkglibs,$(1))
 
 PROTO_H := $(foreach m,$(MODULES),$(patsubst %,$(B)/gen/schema/%.pb-c.h,$($(m)_PROTOS)))
 $(B)/gen/schema/%.pb-c.c $(B)/gen/schema/%.pb-c.h: schema/%.proto
 	@mkdir -p $(B)/gen
-	protoc-c --c_out=$(B)/gen $<
+	$(call say,PROTO,$<)
+	$(Q)protoc-c --c_out=$(B)/gen $<
 $(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c
-	$(CC) $(filter-out -Werror -Wcast-qual -Wconversion,$(ASYFLAGS)) $(OPT) -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(filter-out -Werror -Wcast-qual -Wconversion,$(ASYFLAGS)) $(OPT) -c $< -o $@
 
 define module
 $(1)_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard src/$(1)/*.c)) $(patsubst %,$(B)/gen/schema/%.pb-c.o,$($(1)_PROTOS))
 $(B)/lib/$(1).a: $$($(1)_OBJ)
 	@mkdir -p $$(@D); rm -f $$@
-	$(AR) rcs $$@ $$^
+	$(Q)$(AR) rcs $$@ $$^
 endef
 $(foreach m,$(MODULES),$(eval $(call module,$(m))))
 
 # an object may include any generated header, so these are made first
 $(B)/%.o: %.c | $(PROTO_H)
 	@mkdir -p $(@D)
-	$(CC) $(ASYFLAGS) $(OPT) $($(word 2,$(subst /, ,$<))_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ASYFLAGS) $(OPT) $($(word 2,$(subst /, ,$<))_CFLAGS) -MMD -MP -c $< -o $@
 
 # ---- programs
 define app
 $(B)/bin/$(1): $(patsubst %.c,$(B)/%.o,$(wildcard apps/$(1)/*.c)) $(call archives,$(call mods,app_$(1)))
 	@mkdir -p $$(@D)
-	$(CC) $(LDALL) $$(filter %.o,$$^) $(call link,$(call mods,app_$(1))) -o $$@
+	$$(call say,LINK,$$@)
+	$(Q)$(CC) $(LDALL) $$(filter %.o,$$^) $(call link,$(call mods,app_$(1))) -o $$@
 endef
 $(foreach a,$(APPS),$(eval $(call app,$(a))))
 APPBIN := $(APPS:%=$(B)/bin/%)
@@ -94,7 +102,8 @@ TESTS := $(wildcard src/*/test/test_*.c)
 define test
 $(B)/test/$(notdir $(1:.c=)): $(B)/$(1:.c=.o) $(call archives,$(call mods,$(word 2,$(subst /, ,$(1)))))
 	@mkdir -p $$(@D)
-	$(CC) $(LDALL) $$(filter %.o,$$^) $(call link,$(call mods,$(word 2,$(subst /, ,$(1))))) -o $$@
+	$$(call say,LINK,$$@)
+	$(Q)$(CC) $(LDALL) $$(filter %.o,$$^) $(call link,$(call mods,$(word 2,$(subst /, ,$(1))))) -o $$@
 endef
 $(foreach t,$(TESTS),$(eval $(call test,$(t))))
 TESTBIN := $(patsubst %.c,$(B)/test/%,$(notdir $(TESTS)))
@@ -104,10 +113,12 @@ FUZZ := $(wildcard src/*/fuzz/fuzz_*.c)
 define fuzzer
 $(B)/test/replay_$(patsubst fuzz_%,%,$(notdir $(1:.c=))): $(B)/$(1:.c=.o) $(B)/tools/fuzz_replay.o $(call archives,$(call mods,$(word 2,$(subst /, ,$(1)))))
 	@mkdir -p $$(@D)
-	$(CC) $(LDALL) $$(filter %.o,$$^) $(call link,$(call mods,$(word 2,$(subst /, ,$(1))))) -o $$@
+	$$(call say,LINK,$$@)
+	$(Q)$(CC) $(LDALL) $$(filter %.o,$$^) $(call link,$(call mods,$(word 2,$(subst /, ,$(1))))) -o $$@
 $(B)/fuzz/$(notdir $(1:.c=)): $(B)/$(1:.c=.o) $(call archives,$(call mods,$(word 2,$(subst /, ,$(1)))))
 	@mkdir -p $$(@D)
-	$(CC) $(LDALL) -fsanitize=fuzzer $$(filter %.o,$$^) $(call link,$(call mods,$(word 2,$(subst /, ,$(1))))) -o $$@
+	$$(call say,LINK,$$@)
+	$(Q)$(CC) $(LDALL) -fsanitize=fuzzer $$(filter %.o,$$^) $(call link,$(call mods,$(word 2,$(subst /, ,$(1))))) -o $$@
 endef
 $(foreach f,$(FUZZ),$(eval $(call fuzzer,$(f))))
 REPLAYBIN := $(foreach f,$(FUZZ),$(B)/test/replay_$(patsubst fuzz_%,%,$(notdir $(f:.c=))))
@@ -118,22 +129,24 @@ unit: $(TESTBIN) $(REPLAYBIN)
 
 check:
 	@tools/setup check
+	@$(MAKE) --no-print-directory -j$(JOBS) check-built
 	@$(MAKE) --no-print-directory check-installed
-.PHONY: check-installed
+.PHONY: check-built check-installed
+check-built: all $(TESTBIN) $(REPLAYBIN)
 check-installed: all $(TESTBIN) $(REPLAYBIN)
 	@tools/run-tests --build $(B) tools/layers tools/lint $(TESTBIN) $(REPLAYBIN) \
 	    $(if $(SAN),,contracts/tools/test.sh) $(sort $(wildcard tests/test_*))
 
 run: setup-run
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@exec $(BUILD)/assay up
 demo: setup-run
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@exec $(BUILD)/assay up --demo
 setup-run: ; @tools/setup run
 setup-check: ; @tools/setup check
 bench: setup-check
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@bench/run
 
 layers: ; @tools/layers

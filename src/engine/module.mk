@@ -15,14 +15,17 @@ engine_llama_obj  := $(B)/src/engine/llama/llama.o $(B)/src/engine/llama/render.
 CFLAGS_EXTRA := -isystem $(LLAMA_INC)
 $(B)/src/engine/llama/llama.o: src/engine/llama/llama.c
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -fPIE -fsanitize% -fno-sanitize%,$(ASYFLAGS)) -fPIC -isystem $(LLAMA_INC) $(OPT) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(filter-out -fPIE -fsanitize% -fno-sanitize%,$(ASYFLAGS)) -fPIC -isystem $(LLAMA_INC) $(OPT) -MMD -MP -c $< -o $@
 $(B)/src/engine/llama/render.o: src/engine/llama/render.cc
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 -Isrc -isystem $(LLAMA_COMMON_INC) -isystem $(LLAMA_INC) -fvisibility=hidden -fPIC -Wall -Wextra \
+	$(call say,CXX,$<)
+	$(Q)$(CXX) -std=c++17 -Isrc -isystem $(LLAMA_COMMON_INC) -isystem $(LLAMA_INC) -fvisibility=hidden -fPIC -Wall -Wextra \
 	    $(WERROR) $(OPT) -MMD -MP -c $< -o $@
 $(B)/lib/assay-llama.so: $(engine_llama_obj)
 	@mkdir -p $(@D)
-	$(CXX) -shared $^ $(engine_llama_libs) -Wl,-z,defs -Wl,-z,relro,-z,now \
+	$(call say,LINK,$@)
+	$(Q)$(CXX) -shared $^ $(engine_llama_libs) -Wl,-z,defs -Wl,-z,relro,-z,now \
 	    -Wl,-rpath,'$$ORIGIN/$(shell realpath -m --relative-to=$(B)/lib $(LLAMA_LIB))' -o $@
 all: $(B)/lib/assay-llama.so
 $(B)/test/test_engine_llama: | $(B)/lib/assay-llama.so
