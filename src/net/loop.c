@@ -291,6 +291,14 @@ enum asy_err asy_loop_new(struct asy_loop **ret_loop, struct asy_why *reterr_why
         return asy_why_set(reterr_why, ASY_ERR_IO, NULL, "event loop: %s", uv_strerror(rc));
     }
     (void)signal(SIGPIPE, SIG_IGN); /* a valid signal */
+    /* libuv gives children default handling of the first 31 signals only; whoever started this
+     * process may have ignored others */
+    for (int n = SIGRTMIN; n <= SIGRTMAX; n++) {
+        struct sigaction now;
+        if (sigaction(n, NULL, &now) == 0 && now.sa_handler == SIG_IGN) {
+            (void)signal(n, SIG_DFL); /* a valid signal */
+        }
+    }
     loop->wake.data = loop;
     ASY_ASSERT(uv_prepare_init(&loop->uv, &loop->turn) == 0);
     ASY_ASSERT(uv_idle_init(&loop->uv, &loop->busy) == 0);
