@@ -1,0 +1,2 @@
+DEPS := base crypto codec engine
+PKGS := libcurl
