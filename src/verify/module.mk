@@ -1,0 +1,1 @@
+DEPS := base crypto codec money merkle job
