@@ -1,5 +1,5 @@
-/* assay_priv.h: the subcommands of the one binary. Each gets its own name as argv[0] and returns the exit status: 0 done, 1 failed,
- * 2 wrong usage. */
+/* assay_priv.h: the subcommands of the one binary. Each gets its own name as argv[0] and returns
+ * the exit status: 0 done, 1 failed, 2 wrong usage. */
 #ifndef ASSAY_PRIV_H
 #define ASSAY_PRIV_H
 
@@ -24,27 +24,38 @@ int cmd_usage(int argc, char **argv);
 int cmd_admin(int argc, char **argv);
 int cmd_wallet(int argc, char **argv);
 
-/* ---- keys.c: what the programs share about keys and files ---------------------------------------- */
+/* ---- keys.c: what the programs share about keys and files ------------------------------------ */
 
-/* Reads a file of at most max_len bytes; a line end behind a password or token is cut when trim is set. errors: NOT_FOUND, IO, TOO_LONG */
-ASY_MUST_USE enum asy_err app_read_file(struct asy_buf *buf, const char *path, bool trim, struct asy_why *why);
+/* Reads a file of at most max_len bytes; a line end behind a password or token is cut when trim is
+ * set. errors: NOT_FOUND, IO, TOO_LONG */
+ASY_MUST_USE enum asy_err app_read_file(struct asy_buf *buf, const char *path, bool trim,
+                                        struct asy_why *why);
 /* Writes a file atomically, mode 0600. errors: IO */
-ASY_MUST_USE enum asy_err app_write_file(const char *path, struct asy_bytes in, struct asy_why *why);
-/* Opens a key file with the password in another file. errors: as asy_keyfile_load and asy_keyfile_open */
-ASY_MUST_USE enum asy_err app_load_key(struct asy_secret *ret_secret, const char *key_path, const char *password_path,
-                                       struct asy_why *why);
+ASY_MUST_USE enum asy_err app_write_file(const char *path, struct asy_bytes in,
+                                         struct asy_why *why);
+/* Opens a key file with the password in another file. errors: as asy_keyfile_load and
+ * asy_keyfile_open */
+ASY_MUST_USE enum asy_err app_load_key(struct asy_secret *ret_secret, const char *key_path,
+                                       const char *password_path, struct asy_why *why);
 /* The market of an addresses file. errors: as app_read_file and asy_evm_market_parse */
-ASY_MUST_USE enum asy_err app_load_market(struct asy_evm_market *ret_market, const char *path, struct asy_why *why);
-/* Loads the key and puts it into a signer process with the market's domain. Call before threads and sockets. */
-ASY_MUST_USE enum asy_err app_start_signer(struct asy_signer **ret_signer, enum asy_signer_role role, const char *key_path,
-                                           const char *password_path, const struct asy_evm_market *market, struct asy_why *why);
+ASY_MUST_USE enum asy_err app_load_market(struct asy_evm_market *ret_market, const char *path,
+                                          struct asy_why *why);
+/* Loads the key and puts it into a signer process with the market's domain. Call before threads and
+ * sockets. */
+ASY_MUST_USE enum asy_err app_start_signer(struct asy_signer **ret_signer,
+                                           enum asy_signer_role role, const char *key_path,
+                                           const char *password_path,
+                                           const struct asy_evm_market *market,
+                                           struct asy_why *why);
 /* The real path of this program; static storage. */
 const char *app_self(void);
-/* Tells whoever started this program that it is ready: one line of JSON on the descriptor, then closed. fd < 0: nobody. */
+/* Tells whoever started this program that it is ready: one line of JSON on the descriptor, then
+ * closed. fd < 0: nobody. */
 void app_ready(int fd, const char *fmt, ...) ASY_PRINTF(2, 3);
-/* Reads a command's settings from flags, environment and file. NULL when there is nothing to run: --help was printed (ret_help), or
- * an error. The settings' strings live until asy_config_free. */
-struct asy_config *app_settings(const char *name, const char *what, const struct asy_config_item *items, size_t count, void *settings,
+/* Reads a command's settings from flags, environment and file. NULL when there is nothing to run:
+ * --help was printed (ret_help), or an error. The settings' strings live until asy_config_free. */
+struct asy_config *app_settings(const char *name, const char *what,
+                                const struct asy_config_item *items, size_t count, void *settings,
                                 int argc, char **argv, bool *ret_help);
 /* Prints "assay NAME: what (ERR)" on standard error; returns 1. */
 int app_fail(const char *name, enum asy_err err, const struct asy_why *why);

@@ -19,17 +19,21 @@ struct settings {
 
 static const struct asy_config_item items[] = {
     {"gateway", "data", ASY_CONFIG_PATH, AT(data), .required = true, .flag = "data",
-     .help = "Folder of the ledger. Losing it loses what nodes have not been credited yet: back it up."},
+     .help = "Folder of the ledger. Losing it loses what nodes have not been credited yet: back it "
+             "up."},
     {"gateway", "host", ASY_CONFIG_STRING, AT(host), "127.0.0.1", .flag = "host",
-     .help = "Numeric address to listen on. Put a TLS proxy in front before you open it to others."},
+     .help =
+         "Numeric address to listen on. Put a TLS proxy in front before you open it to others."},
     {"gateway", "port", ASY_CONFIG_U64, AT(port), "8080", .flag = "port", .max = 65535,
      .help = "Port to listen on; 0 lets the kernel choose."},
     {"gateway", "profile", ASY_CONFIG_PATH, AT(profile), .required = true, .flag = "profile",
-     .help = "Profile of the market: fees, windows, weights. Must be the one the contracts were deployed with."},
+     .help = "Profile of the market: fees, windows, weights. Must be the one the contracts were "
+             "deployed with."},
     {"gateway", "admin_token", ASY_CONFIG_PATH, AT(admin_token), .flag = "admin-token",
      .help = "File with the token of the /admin routes; without it there are none."},
     {"gateway", "sync_full", ASY_CONFIG_BOOL, AT(sync_full), "no",
-     .help = "Every commit waits for the disk: survives loss of power, costs about a millisecond per request."},
+     .help = "Every commit waits for the disk: survives loss of power, costs about a millisecond "
+             "per request."},
     {"gateway", "log", ASY_CONFIG_STRING, AT(log), "info", .flag = "log-level",
      .help = "trace, debug, info, odd or broken: what is told on standard error."},
     {"gateway", "ready_fd", ASY_CONFIG_U64, AT(ready_fd), .flag = "ready-fd", .max = 1023,
@@ -42,14 +46,18 @@ static const struct asy_config_item items[] = {
      .help = "JSON-RPC endpoint of the chain."},
     {"chain", "market", ASY_CONFIG_PATH, AT(market), .required = true, .flag = "market",
      .help = "Addresses file of the deployed contracts."},
-    {"chain", "confirmations", ASY_CONFIG_U64, AT(confirmations), "1", .min = 1, .max = 1000, .unit = "blocks",
-     .help = "Blocks until a batch counts as confirmed, its own included."},
-    {"chain", "final_depth", ASY_CONFIG_U64, AT(final_depth), "64", .min = 1, .max = ASY_EVM_MAX_DEPTH,
-     .unit = "blocks", .help = "Blocks until a batch counts as final; re-organisations deeper than this are not survived."},
-    {"settlement", "interval", ASY_CONFIG_DURATION, AT(batch_interval_ms), "0", .flag = "batch-interval",
-     .max = 540000, .help = "How long a batch collects jobs; 0 takes the profile's. Below the 600 s in which Acks are due."},
-    {"settlement", "ticket_life", ASY_CONFIG_DURATION, AT(ticket_life_ms), "300s", .flag = "ticket-life",
-     .min = 5000, .max = 480000, .help = "How long one job may take."},
+    {"chain", "confirmations", ASY_CONFIG_U64, AT(confirmations), "1", .min = 1, .max = 1000,
+     .unit = "blocks", .help = "Blocks until a batch counts as confirmed, its own included."},
+    {"chain", "final_depth", ASY_CONFIG_U64, AT(final_depth), "64", .min = 1,
+     .max = ASY_EVM_MAX_DEPTH, .unit = "blocks",
+     .help = "Blocks until a batch counts as final; re-organisations deeper than this are not "
+             "survived."},
+    {"settlement", "interval", ASY_CONFIG_DURATION, AT(batch_interval_ms), "0",
+     .flag = "batch-interval", .max = 540000,
+     .help = "How long a batch collects jobs; 0 takes the profile's. Below the 600 s in which Acks "
+             "are due."},
+    {"settlement", "ticket_life", ASY_CONFIG_DURATION, AT(ticket_life_ms), "300s",
+     .flag = "ticket-life", .min = 5000, .max = 480000, .help = "How long one job may take."},
 };
 
 struct program {
@@ -139,8 +147,8 @@ int cmd_gateway(int argc, char **argv) {
     struct asy_why why = {{0}, {0}};
     enum asy_log_level level = ASY_LOG_INFO;
     bool help;
-    struct asy_config *config = app_settings("gateway", "the OpenAI-compatible front of the market", items,
-                                             ASY_COUNT(items), &s, argc, argv, &help);
+    struct asy_config *config = app_settings("gateway", "the OpenAI-compatible front of the market",
+                                             items, ASY_COUNT(items), &s, argc, argv, &help);
     if (config == NULL) {
         return help ? 0 : 2;
     }

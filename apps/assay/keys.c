@@ -9,8 +9,8 @@
 enum asy_err app_read_file(struct asy_buf *buf, const char *path, bool trim, struct asy_why *why) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return asy_why_set(why, errno == ENOENT ? ASY_ERR_NOT_FOUND : ASY_ERR_IO, NULL, "cannot open %.180s: %s",
-                           path, strerror(errno));
+        return asy_why_set(why, errno == ENOENT ? ASY_ERR_NOT_FOUND : ASY_ERR_IO, NULL,
+                           "cannot open %.180s: %s", path, strerror(errno));
     }
     enum asy_err err = ASY_OK;
     for (;;) {
@@ -20,7 +20,8 @@ enum asy_err app_read_file(struct asy_buf *buf, const char *path, bool trim, str
             continue;
         }
         if (got <= 0) {
-            err = got == 0 ? ASY_OK : asy_why_set(why, ASY_ERR_IO, NULL, "cannot read %.180s", path);
+            err =
+                got == 0 ? ASY_OK : asy_why_set(why, ASY_ERR_IO, NULL, "cannot read %.180s", path);
             break;
         }
         err = asy_buf_add(buf, piece, (size_t)got);
@@ -30,7 +31,8 @@ enum asy_err app_read_file(struct asy_buf *buf, const char *path, bool trim, str
         }
     }
     close(fd);
-    while (err == ASY_OK && trim && buf->n != 0 && (buf->p[buf->n - 1] == '\n' || buf->p[buf->n - 1] == '\r')) {
+    while (err == ASY_OK && trim && buf->n != 0 &&
+           (buf->p[buf->n - 1] == '\n' || buf->p[buf->n - 1] == '\r')) {
         buf->p[--buf->n] = '\0';
     }
     return err;
@@ -54,11 +56,12 @@ enum asy_err app_write_file(const char *path, struct asy_bytes in, struct asy_wh
     }
     ok = ok && rename(temp, path) == 0;
     return ok ? ASY_OK
-              : asy_why_set(why, ASY_ERR_IO, NULL, "cannot write %.180s: %s", path, strerror(errno));
+              : asy_why_set(why, ASY_ERR_IO, NULL, "cannot write %.180s: %s", path,
+                            strerror(errno));
 }
 
-enum asy_err app_load_key(struct asy_secret *ret_secret, const char *key_path, const char *password_path,
-                          struct asy_why *why) {
+enum asy_err app_load_key(struct asy_secret *ret_secret, const char *key_path,
+                          const char *password_path, struct asy_why *why) {
     struct asy_keyfile file;
     struct asy_buf password;
     ASY_TRY(asy_keyfile_load(&file, key_path, why));
@@ -67,8 +70,8 @@ enum asy_err app_load_key(struct asy_secret *ret_secret, const char *key_path, c
     if (err == ASY_OK) {
         err = asy_keyfile_open(ret_secret, &file, asy_buf_bytes(&password));
         if (err != ASY_OK) {
-            (void)asy_why_set(why, err, NULL, "the password in %.90s does not open %.90s", password_path,
-                              key_path);
+            (void)asy_why_set(why, err, NULL, "the password in %.90s does not open %.90s",
+                              password_path, key_path);
         }
     }
     if (password.p != NULL) {
@@ -78,7 +81,8 @@ enum asy_err app_load_key(struct asy_secret *ret_secret, const char *key_path, c
     return err;
 }
 
-enum asy_err app_load_market(struct asy_evm_market *ret_market, const char *path, struct asy_why *why) {
+enum asy_err app_load_market(struct asy_evm_market *ret_market, const char *path,
+                             struct asy_why *why) {
     struct asy_buf text;
     asy_buf_init(&text, 64u * 1024u);
     enum asy_err err = app_read_file(&text, path, false, why);
@@ -142,8 +146,9 @@ void app_ready(int fd, const char *fmt, ...) {
 
 extern char **environ;
 
-struct asy_config *app_settings(const char *name, const char *what, const struct asy_config_item *items,
-                                size_t count, void *settings, int argc, char **argv, bool *ret_help) {
+struct asy_config *app_settings(const char *name, const char *what,
+                                const struct asy_config_item *items, size_t count, void *settings,
+                                int argc, char **argv, bool *ret_help) {
     struct asy_why why = {{0}, {0}};
     const char **rest = asy_alloc((size_t)argc * sizeof *rest);
     size_t rest_count = 0;

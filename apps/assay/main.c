@@ -1,7 +1,8 @@
 /*~ assay: every program of the market in one binary.
  *
- * The tour starts here: main picks a subcommand; up.c runs a whole market on one machine by starting the others; gateway.c and node.c
- * here only read settings and build the objects of src/gateway and src/node. A request's path is told in src/gateway/gateway.h.
+ * The tour starts here: main picks a subcommand; up.c runs a whole market on one machine by
+ * starting the others; gateway.c and node.c here only read settings and build the objects of
+ * src/gateway and src/node. A request's path is told in src/gateway/gateway.h.
  */
 #include "assay_priv.h"
 
@@ -15,7 +16,9 @@ struct command {
 };
 
 /* It takes the whole command line, as the node wrote it. */
-static int cmd_engine_worker(int argc, char **argv) { return asy_engine_worker_main(argc + 1, argv - 1); }
+static int cmd_engine_worker(int argc, char **argv) {
+    return asy_engine_worker_main(argc + 1, argv - 1);
+}
 
 static const struct command commands[] = {
     {"up", "run a whole market on this machine: chain, gateway, nodes", cmd_up},
@@ -52,7 +55,8 @@ int main(int argc, char **argv) {
         usage(stderr);
         return 2;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         usage(stdout);
         return 0;
     }

@@ -1,4 +1,5 @@
-/* market.c: keys, contracts and money for `assay up`. Each step looks first whether the chain has it already. */
+/* market.c: keys, contracts and money for `assay up`. Each step looks first whether the chain has
+ * it already. */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -22,12 +23,14 @@ struct actor {
 
 static void actor_done(struct actor *a) { asy_signer_free(a->signer); }
 
-/* ---- keys --------------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
-/* The password is 24 random bytes: no dictionary finds it, so the key files need no slow derivation. */
+/* The password is 24 random bytes: no dictionary finds it, so the key files need no slow
+ * derivation. */
 static const struct asy_kdf_cost kdf = {8192, 1};
 
-static enum asy_err make_key(struct up *u, const char *name, enum asy_key_kind kind, struct asy_why *why) {
+static enum asy_err make_key(struct up *u, const char *name, enum asy_key_kind kind,
+                             struct asy_why *why) {
     char path[4096];
     (void)snprintf(path, sizeof path, "%s/%s.key", up_path(u, "keys"), name);
     if (access(path, F_OK) == 0) {
@@ -47,7 +50,8 @@ static enum asy_err make_key(struct up *u, const char *name, enum asy_key_kind k
         } else {
             asy_env_random(asy_env_system(), secret.b, sizeof secret.b);
         }
-        err = asy_keyfile_seal(&file, kind, &secret, asy_buf_bytes(&password), kdf, asy_env_system());
+        err =
+            asy_keyfile_seal(&file, kind, &secret, asy_buf_bytes(&password), kdf, asy_env_system());
         asy_secret_wipe(&secret, sizeof secret);
     }
     if (err == ASY_OK) {
@@ -72,7 +76,8 @@ static enum asy_err load_actor(struct up *u, struct actor *a, const char *path, 
     return ASY_OK;
 }
 
-static enum asy_err key_addr(struct up *u, const char *name, struct asy_addr *ret_addr, struct asy_why *why) {
+static enum asy_err key_addr(struct up *u, const char *name, struct asy_addr *ret_addr,
+                             struct asy_why *why) {
     char path[4096];
     struct asy_keyfile file;
     (void)snprintf(path, sizeof path, "%s/%s.key", up_path(u, "keys"), name);
@@ -97,15 +102,18 @@ static enum asy_err make_keys(struct up *u, struct asy_why *why) {
     return ASY_OK;
 }
 
-/* ---- steps ---------------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
-/* Sends one call and waits for it. `encoded` is what the encoder returned; data is cleared for the next. */
+/* Sends one call and waits for it. `encoded` is what the encoder returned; data is cleared for the
+ * next. */
 static enum asy_err call(struct asy_evm *evm, struct actor *from, const struct asy_addr *to,
                          struct asy_buf *data, enum asy_err encoded, struct asy_why *why) {
     ASY_TRY(encoded);
     struct asy_evm_intent intent = {.to = to, .data = asy_buf_bytes(data)};
-    struct asy_evm_submit_options options = {
-        .confirmations = 1, .stuck_ms = 30000, .deadline_ns = asy_env_mono_ns(asy_env_system()) + 90000000000ull};
+    struct asy_evm_submit_options options = {.confirmations = 1,
+                                             .stuck_ms = 30000,
+                                             .deadline_ns = asy_env_mono_ns(asy_env_system()) +
+                                                            90000000000ull};
     struct asy_evm_receipt receipt;
     enum asy_err err = asy_evm_submit(&from->account, evm, &receipt, NULL, &intent, &options, why);
     asy_buf_clear(data);
@@ -113,23 +121,26 @@ static enum asy_err call(struct asy_evm *evm, struct actor *from, const struct a
 }
 
 /* Everyone who sends transactions has gas: given on the embedded chain, asked for elsewhere. */
-static enum asy_err check_gas(struct up *u, struct asy_evm *evm, const struct asy_addr *addr, const char *who,
-                              struct asy_why *why) {
+static enum asy_err check_gas(struct up *u, struct asy_evm *evm, const struct asy_addr *addr,
+                              const char *who, struct asy_why *why) {
     enum { ENOUGH = 10 };
     const asy_u128 ether = (asy_u128)1000000000000000000u;
     asy_u128 wei;
     ASY_TRY(asy_evm_get_balance(evm, &wei, addr, why));
     if (u->embedded) {
-        return wei >= ENOUGH * ether ? ASY_OK : asy_evm_anvil_set_balance(evm, addr, 1000 * ether, why);
+        return wei >= ENOUGH * ether ? ASY_OK
+                                     : asy_evm_anvil_set_balance(evm, addr, 1000 * ether, why);
     }
     char text[ASY_ADDR_STR];
     asy_addr_format(text, addr);
-    return wei != 0 ? ASY_OK
-                    : asy_why_set(why, ASY_ERR_CREDIT, NULL, "%s (%s) has no coin for gas on this chain: send it some",
-                                  who, text);
+    return wei != 0
+               ? ASY_OK
+               : asy_why_set(why, ASY_ERR_CREDIT, NULL,
+                             "%s (%s) has no coin for gas on this chain: send it some", who, text);
 }
 
-static enum asy_err all_gas(struct up *u, struct asy_evm *evm, const struct asy_addr *deployer, struct asy_why *why) {
+static enum asy_err all_gas(struct up *u, struct asy_evm *evm, const struct asy_addr *deployer,
+                            struct asy_why *why) {
     ASY_TRY(check_gas(u, evm, deployer, "the deployer", why));
     ASY_TRY(check_gas(u, evm, &u->gateway_addr, "the gateway", why));
     ASY_TRY(check_gas(u, evm, &u->requester_addr, "the requester", why));
@@ -172,31 +183,36 @@ static struct asy_evm_market_params params_of(const struct up *u, const struct a
 }
 
 /* Puts `base` base units of the payment token into somebody's free account. */
-static enum asy_err deposit(struct up *u, struct asy_evm *evm, struct actor *deployer, struct actor *who,
-                            uint64_t usd, struct asy_why *why) {
+static enum asy_err deposit(struct up *u, struct asy_evm *evm, struct actor *deployer,
+                            struct actor *who, uint64_t usd, struct asy_why *why) {
     const uint64_t base = usd * 1000000u;
     struct asy_buf data;
     asy_buf_init(&data, 4096);
     asy_u128 have;
     enum asy_err err = asy_evm_token_balance(evm, &have, &u->market.usd, &who->addr, why);
     if (err == ASY_OK && have < base) {
-        err = call(evm, deployer, &u->market.usd, &data, asy_evm_enc_mint(&data, &who->addr, base - have), why);
+        err = call(evm, deployer, &u->market.usd, &data,
+                   asy_evm_enc_mint(&data, &who->addr, base - have), why);
     }
     if (err == ASY_OK) {
-        err = call(evm, who, &u->market.usd, &data, asy_evm_enc_approve(&data, &u->market.vault, base), why);
+        err = call(evm, who, &u->market.usd, &data,
+                   asy_evm_enc_approve(&data, &u->market.vault, base), why);
     }
     if (err == ASY_OK) {
-        err = call(evm, who, &u->market.vault, &data, asy_evm_enc_deposit(&data, &who->addr, base), why);
+        err = call(evm, who, &u->market.vault, &data, asy_evm_enc_deposit(&data, &who->addr, base),
+                   why);
     }
     asy_buf_done(&data);
     return err;
 }
 
-static enum asy_err fund_requester(struct up *u, struct asy_evm *evm, struct actor *deployer, struct asy_why *why) {
+static enum asy_err fund_requester(struct up *u, struct asy_evm *evm, struct actor *deployer,
+                                   struct asy_why *why) {
     asy_u128 free_pico;
     uint32_t lane;
     ASY_TRY(asy_evm_vault_free(evm, &free_pico, &u->market.vault, &u->requester_addr, why));
-    ASY_TRY(asy_evm_vault_lane_of(evm, &lane, &u->market.vault, &u->gateway_addr, &u->requester_addr, why));
+    ASY_TRY(asy_evm_vault_lane_of(evm, &lane, &u->market.vault, &u->gateway_addr,
+                                  &u->requester_addr, why));
     if (free_pico != 0 || lane != 0) {
         return ASY_OK;
     }
@@ -209,12 +225,14 @@ static enum asy_err fund_requester(struct up *u, struct asy_evm *evm, struct act
 }
 
 /* The gateway's bond covers everything that can still be challenged, and its stake makes it one. */
-static enum asy_err fund_gateway(struct up *u, struct asy_evm *evm, struct actor *deployer, struct asy_why *why) {
+static enum asy_err fund_gateway(struct up *u, struct asy_evm *evm, struct actor *deployer,
+                                 struct asy_why *why) {
     struct asy_evm_gateway view;
     bool active;
     struct asy_evm_market *m = &u->market;
     ASY_TRY(asy_evm_vault_gateway(evm, &view, &m->vault, &u->gateway_addr, why));
-    ASY_TRY(asy_evm_stake_active(evm, &active, &m->stake_registry, ASY_EVM_ROLE_GATEWAY, &u->gateway_addr, why));
+    ASY_TRY(asy_evm_stake_active(evm, &active, &m->stake_registry, ASY_EVM_ROLE_GATEWAY,
+                                 &u->gateway_addr, why));
     if (view.bond != 0 && active) {
         return ASY_OK;
     }
@@ -227,19 +245,23 @@ static enum asy_err fund_gateway(struct up *u, struct asy_evm *evm, struct actor
         asy_u128 bond = u->profile->settlement.min_bond.pico + 10000 * ASY_PICO_PER_USD;
         err = deposit(u, evm, deployer, &who, (uint64_t)(bond / ASY_PICO_PER_USD) + 1, why);
         if (err == ASY_OK) {
-            err = call(evm, &who, &m->vault, &data, asy_evm_enc_add_bond(&data, &who.addr, bond), why);
+            err = call(evm, &who, &m->vault, &data, asy_evm_enc_add_bond(&data, &who.addr, bond),
+                       why);
         }
     }
     if (err == ASY_OK && !active) {
         asy_u128 stake = u->profile->stake.gateway_min.pico * STAKE_UNITS_PER_PICO;
         static const struct asy_hash no_key;
-        err = call(evm, deployer, &m->token, &data, asy_evm_enc_transfer(&data, &who.addr, stake), why);
+        err = call(evm, deployer, &m->token, &data, asy_evm_enc_transfer(&data, &who.addr, stake),
+                   why);
         if (err == ASY_OK) {
-            err = call(evm, &who, &m->token, &data, asy_evm_enc_approve(&data, &m->stake_registry, stake), why);
+            err = call(evm, &who, &m->token, &data,
+                       asy_evm_enc_approve(&data, &m->stake_registry, stake), why);
         }
         if (err == ASY_OK) {
             err = call(evm, &who, &m->stake_registry, &data,
-                       asy_evm_enc_stake_register(&data, ASY_EVM_ROLE_GATEWAY, stake, (struct asy_bytes){0}, &no_key),
+                       asy_evm_enc_stake_register(&data, ASY_EVM_ROLE_GATEWAY, stake,
+                                                  (struct asy_bytes){0}, &no_key),
                        why);
         }
     }
@@ -250,7 +272,8 @@ static enum asy_err fund_gateway(struct up *u, struct asy_evm *evm, struct actor
 }
 
 /* Nodes register by themselves; they need the stake in their pocket. */
-static enum asy_err fund_nodes(struct up *u, struct asy_evm *evm, struct actor *deployer, struct asy_why *why) {
+static enum asy_err fund_nodes(struct up *u, struct asy_evm *evm, struct actor *deployer,
+                               struct asy_why *why) {
     asy_u128 stake = u->profile->stake.node_min.pico * STAKE_UNITS_PER_PICO;
     struct asy_buf data;
     enum asy_err err = ASY_OK;
@@ -258,7 +281,8 @@ static enum asy_err fund_nodes(struct up *u, struct asy_evm *evm, struct actor *
     for (uint32_t i = 0; i < u->s.nodes && err == ASY_OK; i++) {
         struct asy_evm_stake position;
         asy_u128 have = 0;
-        err = asy_evm_stake_position(evm, &position, &u->market.stake_registry, ASY_EVM_ROLE_NODE, &u->node_addrs[i], why);
+        err = asy_evm_stake_position(evm, &position, &u->market.stake_registry, ASY_EVM_ROLE_NODE,
+                                     &u->node_addrs[i], why);
         if (err == ASY_OK && !position.registered) {
             err = asy_evm_token_balance(evm, &have, &u->market.token, &u->node_addrs[i], why);
             if (err == ASY_OK && have < stake) {
@@ -281,7 +305,8 @@ enum asy_err up_make_market(struct up *u, struct asy_why *why) {
         err = asy_evm_get_chain_id(evm, &chain_id, why);
     }
     if (err == ASY_OK) {
-        const char *key = u->s.deployer_key != NULL ? u->s.deployer_key : up_path(u, "keys/deployer.key");
+        const char *key =
+            u->s.deployer_key != NULL ? u->s.deployer_key : up_path(u, "keys/deployer.key");
         err = load_actor(u, &deployer, key, chain_id, why);
     }
     if (err == ASY_OK) {
@@ -292,7 +317,8 @@ enum asy_err up_make_market(struct up *u, struct asy_why *why) {
     }
     if (err == ASY_OK) {
         struct asy_evm_market_params params = params_of(u, &deployer.addr);
-        err = asy_evm_deploy_market(&deployer.account, evm, &u->market, &params, up_path(u, "market.json"),
+        err = asy_evm_deploy_market(&deployer.account, evm, &u->market, &params,
+                                    up_path(u, "market.json"),
                                     asy_env_mono_ns(asy_env_system()) + 300000000000ull, why);
     }
     if (err == ASY_OK) {
@@ -312,7 +338,8 @@ enum asy_err up_make_market(struct up *u, struct asy_why *why) {
     return err;
 }
 
-/* From now on many send at once, for which anvil's mining on demand is not made: blocks come by the clock. */
+/* From now on many send at once, for which anvil's mining on demand is not made: blocks come by the
+ * clock. */
 enum asy_err up_start_clock(struct up *u, struct asy_why *why) {
     struct asy_evm *evm;
     if (!u->embedded) {
@@ -324,7 +351,7 @@ enum asy_err up_start_clock(struct up *u, struct asy_why *why) {
     return err;
 }
 
-/* ---- the cap ---------------------------------------------------------------------------------------------------- */
+/* ---- the cap --------------------------------------------------------------------------------- */
 
 enum asy_err up_sign_cap(struct up *u, struct asy_buf *body, uint64_t nonce, struct asy_why *why) {
     struct actor who = {0};
@@ -359,7 +386,7 @@ enum asy_err up_sign_cap(struct up *u, struct asy_buf *body, uint64_t nonce, str
     return asy_jw_finish(&w);
 }
 
-/* ---- the receipt ------------------------------------------------------------------------------------------------- */
+/* ---- the receipt ----------------------------------------------------------------------------- */
 
 enum asy_err up_report_receipt(struct up *u, struct asy_bytes document, struct asy_why *why) {
     struct asy_domain domain;
@@ -368,9 +395,11 @@ enum asy_err up_report_receipt(struct up *u, struct asy_bytes document, struct a
     asy_domain_init(&domain, u->market.chain_id, &u->market.vault);
     enum asy_err err = asy_verify_receipt(r, document, &domain, why);
     if (err == ASY_OK && !r->good) {
-        err = asy_why_set(why, ASY_ERR_SIGNATURE, NULL, "the receipt of the first chat does not verify");
+        err = asy_why_set(why, ASY_ERR_SIGNATURE, NULL,
+                          "the receipt of the first chat does not verify");
     }
-    const struct asy_verify_segment *last = err == ASY_OK ? &r->segments[r->segment_count - 1] : NULL;
+    const struct asy_verify_segment *last =
+        err == ASY_OK ? &r->segments[r->segment_count - 1] : NULL;
     if (err == ASY_OK) {
         asy_usd_format(usd, (struct asy_usd){r->amount});
         up_say(u, "receipt", "verified: %llu + %llu tokens, %s USD, signed by the node",
@@ -380,7 +409,8 @@ enum asy_err up_report_receipt(struct up *u, struct asy_bytes document, struct a
         asy_hash_format(root, &last->settlement.root);
         asy_hash_format(tx, &last->settlement.tx);
         up_say(u, "settled", "batch %llu in block %llu, root %.18s..., transaction %s",
-               (unsigned long long)last->settlement.number, (unsigned long long)last->settlement.block, root, tx);
+               (unsigned long long)last->settlement.number,
+               (unsigned long long)last->settlement.block, root, tx);
     }
     asy_free(r);
     return err;

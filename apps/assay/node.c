@@ -24,8 +24,8 @@ struct settings {
 static const struct asy_config_item items[] = {
     {"node", "data", ASY_CONFIG_PATH, AT(data), .required = true, .flag = "data",
      .help = "Folder of the node's book: tickets and receipts that are not paid on chain yet."},
-    {"node", "gateway_url", ASY_CONFIG_STRING, AT(gateway_url), .required = true, .flag = "gateway-url",
-     .help = "ws://host:port/link or wss://... of the gateway to work for."},
+    {"node", "gateway_url", ASY_CONFIG_STRING, AT(gateway_url), .required = true,
+     .flag = "gateway-url", .help = "ws://host:port/link or wss://... of the gateway to work for."},
     {"node", "gateway", ASY_CONFIG_STRING, AT(gateway), .required = true, .flag = "gateway",
      .help = "The gateway's chain address: the node talks to no other."},
     {"node", "region", ASY_CONFIG_STRING, AT(region), "", .flag = "region", .max = 16,
@@ -35,25 +35,28 @@ static const struct asy_config_item items[] = {
     {"node", "min_claim", ASY_CONFIG_USD, AT(min_claim), "0.01",
      .help = "Pay below this stays in the vault: a claim costs gas."},
     {"node", "max_unsettled", ASY_CONFIG_USD, AT(max_unsettled), "100",
-     .help = "Offers are refused while the gateway has acknowledged more than this beyond what is on chain."},
+     .help = "Offers are refused while the gateway has acknowledged more than this beyond what is "
+             "on chain."},
     {"node", "register", ASY_CONFIG_BOOL, AT(registers), "no",
      .help = "Registers itself on chain, with the stake below, if it is not registered yet."},
-    {"node", "stake", ASY_CONFIG_USD, AT(stake), "0", .unit = "stake tokens", .help = "Stake to register with."},
+    {"node", "stake", ASY_CONFIG_USD, AT(stake), "0", .unit = "stake tokens",
+     .help = "Stake to register with."},
     {"node", "log", ASY_CONFIG_STRING, AT(log), "info", .flag = "log-level",
      .help = "trace, debug, info, odd or broken: what is told on standard error."},
     {"node", "ready_fd", ASY_CONFIG_U64, AT(ready_fd), .flag = "ready-fd", .max = 1023,
      .help = "Descriptor on which one line of JSON tells that the node runs; 0: none."},
     {"key", "file", ASY_CONFIG_PATH, AT(key), .required = true, .flag = "key",
      .help = "Key file of the node's identity (assay wallet new)."},
-    {"key", "encryption", ASY_CONFIG_PATH, AT(encryption_key), .required = true, .flag = "encryption-key",
-     .help = "X25519 key file, for sealed jobs."},
+    {"key", "encryption", ASY_CONFIG_PATH, AT(encryption_key), .required = true,
+     .flag = "encryption-key", .help = "X25519 key file, for sealed jobs."},
     {"key", "password", ASY_CONFIG_PATH, AT(password), .required = true, .flag = "password",
      .help = "File with the password of both key files."},
     {"chain", "rpc", ASY_CONFIG_STRING, AT(rpc), .required = true, .flag = "rpc",
      .help = "JSON-RPC endpoint of the chain."},
     {"chain", "market", ASY_CONFIG_PATH, AT(market), .required = true, .flag = "market",
      .help = "Addresses file of the deployed contracts."},
-    {"model", "name", ASY_CONFIG_STRING, AT(model_name), .required = true, .flag = "model", .max = ASY_MAX_NAME,
+    {"model", "name", ASY_CONFIG_STRING, AT(model_name), .required = true, .flag = "model",
+     .max = ASY_MAX_NAME,
      .help = "Name that clients ask for. `echo` without a file is the echo engine, for tests."},
     {"model", "file", ASY_CONFIG_PATH, AT(model_file), .flag = "model-file",
      .help = "GGUF file; without it the echo engine answers."},
@@ -65,22 +68,28 @@ static const struct asy_config_item items[] = {
      .unit = "USD per million tokens", .help = "Asked for prompt tokens that are cached already."},
     {"model", "price_out", ASY_CONFIG_USD, AT(price_out), "0.04", .flag = "price-out",
      .unit = "USD per million tokens", .help = "Asked for output tokens."},
-    {"model", "slots", ASY_CONFIG_U64, AT(slots), "4", .flag = "slots", .min = 1, .max = ASY_MAX_JOBS,
+    {"model", "slots", ASY_CONFIG_U64, AT(slots), "4", .flag = "slots", .min = 1,
+     .max = ASY_MAX_JOBS,
      .help = "Jobs at once. Memory grows with slots times context; llama.cpp takes at most 64."},
-    {"model", "context", ASY_CONFIG_U64, AT(context), "2048", .flag = "context", .min = 64, .max = 1048576,
-     .unit = "tokens", .help = "Prompt and answer of one job together."},
+    {"model", "context", ASY_CONFIG_U64, AT(context), "2048", .flag = "context", .min = 64,
+     .max = 1048576, .unit = "tokens", .help = "Prompt and answer of one job together."},
     {"model", "max_out", ASY_CONFIG_U64, AT(max_out), "1024", .min = 1, .max = ASY_MAX_TOKENS,
      .unit = "tokens", .help = "Longest answer."},
     {"engine", "backend", ASY_CONFIG_STRING, AT(backend),
-     .help = "llama.cpp's CPU variant (haswell, icelake ...); unset: the best this machine can run."},
-    {"engine", "plugin", ASY_CONFIG_PATH, AT(plugin), .help = "assay-llama.so; unset: in ../lib beside the program."},
-    {"engine", "threads", ASY_CONFIG_U64, AT(threads), "0", .max = 1024, .help = "0: one for each processor."},
+     .help =
+         "llama.cpp's CPU variant (haswell, icelake ...); unset: the best this machine can run."},
+    {"engine", "plugin", ASY_CONFIG_PATH, AT(plugin),
+     .help = "assay-llama.so; unset: in ../lib beside the program."},
+    {"engine", "threads", ASY_CONFIG_U64, AT(threads), "0", .max = 1024,
+     .help = "0: one for each processor."},
     {"engine", "batch", ASY_CONFIG_U64, AT(batch), "512", .min = 16, .max = 8192, .unit = "tokens",
-     .help = "Tokens computed in one go: more is faster on long prompts, and makes other jobs wait longer."},
-    {"engine", "echo_rate", ASY_CONFIG_U64, AT(echo_rate), "0", .flag = "echo-rate", .unit = "tokens a second",
+     .help = "Tokens computed in one go: more is faster on long prompts, and makes other jobs wait "
+             "longer."},
+    {"engine", "echo_rate", ASY_CONFIG_U64, AT(echo_rate), "0", .flag = "echo-rate",
+     .unit = "tokens a second",
      .help = "Pace of each job of the echo engine; 0: as fast as it goes."},
-    {"engine", "echo_first_ms", ASY_CONFIG_U64, AT(echo_first_ms), "0", .flag = "echo-first-ms", .unit = "ms",
-     .help = "Time to the echo engine's first token."},
+    {"engine", "echo_first_ms", ASY_CONFIG_U64, AT(echo_first_ms), "0", .flag = "echo-first-ms",
+     .unit = "ms", .help = "Time to the echo engine's first token."},
 };
 
 struct program {
@@ -102,16 +111,19 @@ static void on_signal(void *arg, int signum) {
     asy_node_shutdown(p->node, asy_env_mono_ns(asy_env_system()) + 10000000000u, on_done, p);
 }
 
-static enum asy_err price(asy_u128 *ret, struct asy_usd per_million, const char *name, struct asy_why *why) {
+static enum asy_err price(asy_u128 *ret, struct asy_usd per_million, const char *name,
+                          struct asy_why *why) {
     struct asy_usd p;
     enum asy_err err = asy_price_from_million(&p, per_million);
     *ret = p.pico;
     return err == ASY_OK ? ASY_OK
-                         : asy_why_set(why, err, name, "has more than 6 decimals of a dollar per million tokens");
+                         : asy_why_set(why, err, name,
+                                       "has more than 6 decimals of a dollar per million tokens");
 }
 
 /* What is offered: name, manifest digest, prices, limits. */
-static enum asy_err describe(struct asy_link_model *m, const struct settings *s, struct asy_why *why) {
+static enum asy_err describe(struct asy_link_model *m, const struct settings *s,
+                             struct asy_why *why) {
     struct asy_manifest manifest;
     memset(m, 0, sizeof *m);
     (void)snprintf(m->name, sizeof m->name, "%s", s->model_name);
@@ -132,7 +144,8 @@ static enum asy_err describe(struct asy_link_model *m, const struct settings *s,
                                                .llama_versions = "0.5.0",
                                                .calibration = ASY_MANIFEST_CPU};
         ASY_TRY(asy_model_read_gguf(&gguf, s->model_file, s->data, asy_env_system(), why));
-        ASY_TRY(asy_manifest_from_gguf(&manifest, &gguf, base != NULL ? base + 1 : s->model_file, &options, why));
+        ASY_TRY(asy_manifest_from_gguf(&manifest, &gguf, base != NULL ? base + 1 : s->model_file,
+                                       &options, why));
         (void)snprintf(m->engine, sizeof m->engine, "llama.cpp/%s", manifest.llama_versions);
     }
     asy_manifest_digest(&m->digest, &manifest);

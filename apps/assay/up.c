@@ -1,10 +1,12 @@
 /*~ up.c: `assay up`: a whole market on one machine.
  *
- * It starts a chain (anvil) or uses one, brings the contracts there, makes keys and money for a gateway, nodes and one requester, starts
- * gateway and nodes as processes of their own, sends a first chat through, and stays to restart what dies. Everything is kept in the data
- * folder and found again at the next start; each step looks first whether it was done.
+ * It starts a chain (anvil) or uses one, brings the contracts there, makes keys and money for a
+ * gateway, nodes and one requester, starts gateway and nodes as processes of their own, sends a
+ * first chat through, and stays to restart what dies. Everything is kept in the data folder and
+ * found again at the next start; each step looks first whether it was done.
  *
- *     market.c  what happens on chain before the first job; here: processes, settings, the self-test
+ *     market.c  what happens on chain before the first job; here: processes, settings, the
+ * self-test
  */
 #include "up_priv.h"
 
@@ -32,7 +34,8 @@ static const struct asy_config_item items[] = {
     {"up", "data", ASY_CONFIG_PATH, AT(data), "assay-data", .flag = "data",
      .help = "Folder that keeps everything: chain, keys, ledger. Made if it is not there."},
     {"up", "port", ASY_CONFIG_U64, AT(port), "0", .flag = "port", .max = 65535,
-     .help = "Port of the gateway on 127.0.0.1; 0 takes a free one, the same again at the next start if it is still free."},
+     .help = "Port of the gateway on 127.0.0.1; 0 takes a free one, the same again at the next "
+             "start if it is still free."},
     {"up", "chain", ASY_CONFIG_STRING, AT(chain), "embedded", .flag = "chain",
      .help = "`embedded` (anvil on this machine), or the URL of a JSON-RPC endpoint."},
     {"up", "model", ASY_CONFIG_STRING, AT(model), "smollm2-135m-instruct", .flag = "model",
@@ -42,30 +45,33 @@ static const struct asy_config_item items[] = {
     {"up", "slots", ASY_CONFIG_U64, AT(slots), "0", .flag = "slots", .max = ASY_MAX_JOBS,
      .help = "Jobs at once of each node; 0: 4 with a model, 256 with echo."},
     {"up", "profile", ASY_CONFIG_STRING, AT(profile), "infera", .flag = "profile",
-     .help = "Parameters of the market: querais, decentral, qvac or infera, or the path of a profile."},
+     .help =
+         "Parameters of the market: querais, decentral, qvac or infera, or the path of a profile."},
     {"up", "json", ASY_CONFIG_BOOL, AT(json), "no", .flag = "json",
      .help = "When ready, print one line of JSON on standard output."},
     {"up", "self_test", ASY_CONFIG_BOOL, AT(self_test), "yes", .flag = "self-test",
      .help = "Send a first chat through, verify its receipt, settle it."},
     {"up", "demo", ASY_CONFIG_BOOL, AT(demo), "no", .flag = "demo",
      .help = "End after the self-test, with status 0 if all of it worked."},
-    {"up", "batch_interval", ASY_CONFIG_DURATION, AT(batch_interval_ms), "0", .flag = "batch-interval", .max = 540000,
+    {"up", "batch_interval", ASY_CONFIG_DURATION, AT(batch_interval_ms), "0",
+     .flag = "batch-interval", .max = 540000,
      .help = "How long a settlement batch collects jobs; 0 takes the profile's."},
-    {"up", "ticket_life", ASY_CONFIG_DURATION, AT(ticket_life_ms), "300s", .flag = "ticket-life", .min = 5000, .max = 480000,
-     .help = "How long one job may take."},
-    {"up", "echo_rate", ASY_CONFIG_U64, AT(echo_rate), "0", .flag = "echo-rate", .unit = "tokens a second",
-     .help = "Pace of the echo engine; 0: as fast as it goes."},
-    {"up", "echo_first_ms", ASY_CONFIG_U64, AT(echo_first_ms), "0", .flag = "echo-first-ms", .unit = "ms",
-     .help = "Time to the echo engine's first token."},
+    {"up", "ticket_life", ASY_CONFIG_DURATION, AT(ticket_life_ms), "300s", .flag = "ticket-life",
+     .min = 5000, .max = 480000, .help = "How long one job may take."},
+    {"up", "echo_rate", ASY_CONFIG_U64, AT(echo_rate), "0", .flag = "echo-rate",
+     .unit = "tokens a second", .help = "Pace of the echo engine; 0: as fast as it goes."},
+    {"up", "echo_first_ms", ASY_CONFIG_U64, AT(echo_first_ms), "0", .flag = "echo-first-ms",
+     .unit = "ms", .help = "Time to the echo engine's first token."},
     {"up", "deployer_key", ASY_CONFIG_PATH, AT(deployer_key), .flag = "deployer-key",
-     .help = "Key file with funds on the chain named by --chain; its password stands in DATA/password."},
+     .help = "Key file with funds on the chain named by --chain; its password stands in "
+             "DATA/password."},
     {"up", "anvil", ASY_CONFIG_PATH, AT(anvil), .flag = "anvil",
      .help = "The anvil program; unset: where tools/setup put it."},
     {"up", "log", ASY_CONFIG_STRING, AT(log), "odd", .flag = "log-level",
      .help = "What gateway and nodes tell in DATA/*/log: trace, debug, info, odd or broken."},
 };
 
-/* ---- talking ------------------------------------------------------------------------------------------ */
+/* ---- talking --------------------------------------------------------------------------------- */
 
 static uint64_t now_ns(void) { return asy_env_mono_ns(asy_env_system()); }
 
@@ -86,12 +92,14 @@ const char *up_path(const struct up *u, const char *name) {
     return p;
 }
 
-/* ---- processes ----------------------------------------------------------------------------------------- */
+/* ---- processes ------------------------------------------------------------------------------- */
 
 extern char **environ;
 
-/* Starts a child with its ready descriptor, its output in DATA/NAME/log. ready_line: filled when the child says it is ready. */
-static enum asy_err start_child(struct up *u, struct up_child *c, char ready_line[256], struct asy_why *why) {
+/* Starts a child with its ready descriptor, its output in DATA/NAME/log. ready_line: filled when
+ * the child says it is ready. */
+static enum asy_err start_child(struct up *u, struct up_child *c, char ready_line[256],
+                                struct asy_why *why) {
     int ready[2];
     char log[4096];
     (void)snprintf(log, sizeof log, "%s/log", up_path(u, c->name));
@@ -109,7 +117,9 @@ static enum asy_err start_child(struct up *u, struct up_child *c, char ready_lin
     posix_spawn_file_actions_adddup2(&actions, ready[1], UP_READY_FD);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setpgroup(&attr, 0); /* Ctrl-C at the terminal is for this process, which then ends the others in order */
+    posix_spawnattr_setpgroup(
+        &attr,
+        0); /* Ctrl-C at the terminal is for this process, which then ends the others in order */
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
     int rc = posix_spawn(&c->pid, app_self(), &actions, &attr, c->argv, environ);
     posix_spawn_file_actions_destroy(&actions);
@@ -142,7 +152,8 @@ static enum asy_err start_child(struct up *u, struct up_child *c, char ready_lin
     ready_line[n] = '\0';
     close(ready[0]);
     if (n == 0) {
-        return asy_why_set(why, ASY_ERR_CLOSED, NULL, "%s did not start; its last words are in %.150s", c->name, log);
+        return asy_why_set(why, ASY_ERR_CLOSED, NULL,
+                           "%s did not start; its last words are in %.150s", c->name, log);
     }
     return ASY_OK;
 }
@@ -265,7 +276,7 @@ static void stop_all(struct up *u) {
     }
 }
 
-/* ---- what the gateway says ----------------------------------------------------------------------------------- */
+/* ---- what the gateway says ------------------------------------------------------------------- */
 
 enum asy_err up_fetch(struct up *u, const char *method, const char *route, const char *token,
                       struct asy_bytes body, struct asy_json **ret_json, struct asy_why *why) {
@@ -275,8 +286,8 @@ enum asy_err up_fetch(struct up *u, const char *method, const char *route, const
     ASY_TRY(client_fetch(&r, method, url, token, body, NULL, NULL, why));
     enum asy_err err = ASY_OK;
     if (r.status != 200) {
-        err = asy_why_set(why, ASY_ERR_PEER, NULL, "%s %.60s gave HTTP %d: %.120s", method, route, r.status,
-                          asy_buf_cstr(&r.body));
+        err = asy_why_set(why, ASY_ERR_PEER, NULL, "%s %.60s gave HTTP %d: %.120s", method, route,
+                          r.status, asy_buf_cstr(&r.body));
     } else if (ret_json != NULL) {
         err = asy_json_parse(ret_json, asy_buf_bytes(&r.body), ASY_MAX_JSON_DEPTH, why);
     }
@@ -297,12 +308,14 @@ static bool stop_asked(struct up *u, int wait_ms) {
 }
 
 /* Asks again and again until `done` likes the answer. */
-static enum asy_err until(struct up *u, const char *route, bool (*done)(const struct asy_json *json),
-                          uint32_t seconds, const char *what, struct asy_why *why) {
+static enum asy_err until(struct up *u, const char *route,
+                          bool (*done)(const struct asy_json *json), uint32_t seconds,
+                          const char *what, struct asy_why *why) {
     uint64_t deadline = now_ns() + seconds * 1000000000ull, told = now_ns() + 2000000000ull;
     for (;;) {
         struct asy_json *json = NULL;
-        enum asy_err err = up_fetch(u, "GET", route, asy_buf_cstr(&u->api_key), (struct asy_bytes){0}, &json, why);
+        enum asy_err err =
+            up_fetch(u, "GET", route, asy_buf_cstr(&u->api_key), (struct asy_bytes){0}, &json, why);
         bool ok = err == ASY_OK && done(json);
         asy_json_free(json);
         if (ok) {
@@ -313,12 +326,14 @@ static enum asy_err until(struct up *u, const char *route, bool (*done)(const st
             struct up_child *c = i < u->s.nodes ? &u->nodes[i] : &u->gateway;
             if (c->pid != 0 && waitpid(c->pid, &status, WNOHANG) == c->pid) {
                 c->pid = 0;
-                return asy_why_set(why, ASY_ERR_CLOSED, NULL, "%s died; its last words are in %.150s/log", c->name,
+                return asy_why_set(why, ASY_ERR_CLOSED, NULL,
+                                   "%s died; its last words are in %.150s/log", c->name,
                                    up_path(u, c->name));
             }
         }
         if (now_ns() > deadline) {
-            return asy_why_set(why, ASY_ERR_TIMEOUT, NULL, "gave up waiting for %s after %u s", what, seconds);
+            return asy_why_set(why, ASY_ERR_TIMEOUT, NULL, "gave up waiting for %s after %u s",
+                               what, seconds);
         }
         if (now_ns() > told) {
             up_say(u, "waiting", "for %s", what);
@@ -350,14 +365,15 @@ static bool settled(const struct asy_json *json) {
     return asy_json_bool(&confirmed, asy_json_get(settlement, "confirmed")) == ASY_OK && confirmed;
 }
 
-/* ---- the requester's key and cap -------------------------------------------------------------------------------- */
+/* ---- the requester's key and cap ------------------------------------------------------------- */
 
 static enum asy_err ensure_api_key(struct up *u, struct asy_why *why) {
     const char *path = up_path(u, "api-key");
     struct asy_json *json = NULL;
     asy_buf_clear(&u->api_key);
     if (app_read_file(&u->api_key, path, true, why) == ASY_OK) {
-        if (up_fetch(u, "GET", "/v1/credit", asy_buf_cstr(&u->api_key), (struct asy_bytes){0}, NULL, why) == ASY_OK) {
+        if (up_fetch(u, "GET", "/v1/credit", asy_buf_cstr(&u->api_key), (struct asy_bytes){0}, NULL,
+                     why) == ASY_OK) {
             return ASY_OK;
         }
         asy_buf_clear(&u->api_key); /* of a ledger that is gone */
@@ -372,7 +388,8 @@ static enum asy_err ensure_api_key(struct up *u, struct asy_why *why) {
         err = asy_buf_printf(&body, "{\"account\":\"%s\",\"label\":\"assay up\"}", addr);
     }
     if (err == ASY_OK) {
-        err = up_fetch(u, "POST", "/admin/keys", asy_buf_cstr(&token), asy_buf_bytes(&body), &json, why);
+        err = up_fetch(u, "POST", "/admin/keys", asy_buf_cstr(&token), asy_buf_bytes(&body), &json,
+                       why);
     }
     struct asy_bytes key;
     if (err == ASY_OK) {
@@ -392,7 +409,8 @@ static enum asy_err ensure_api_key(struct up *u, struct asy_why *why) {
 
 static enum asy_err ensure_cap(struct up *u, struct asy_why *why) {
     struct asy_json *json;
-    ASY_TRY(up_fetch(u, "GET", "/v1/credit", asy_buf_cstr(&u->api_key), (struct asy_bytes){0}, &json, why));
+    ASY_TRY(up_fetch(u, "GET", "/v1/credit", asy_buf_cstr(&u->api_key), (struct asy_bytes){0},
+                     &json, why));
     uint64_t deadline = 0, nonce = 0, now_s = asy_env_wall_ms(asy_env_system()) / 1000;
     const struct asy_json *cap = asy_json_get(json, "cap");
     bool has = !asy_json_is_null(cap) &&
@@ -406,13 +424,14 @@ static enum asy_err ensure_cap(struct up *u, struct asy_why *why) {
     asy_buf_init(&body, 8192);
     enum asy_err err = up_sign_cap(u, &body, nonce + 1, why);
     if (err == ASY_OK) {
-        err = up_fetch(u, "POST", "/v1/caps", asy_buf_cstr(&u->api_key), asy_buf_bytes(&body), NULL, why);
+        err = up_fetch(u, "POST", "/v1/caps", asy_buf_cstr(&u->api_key), asy_buf_bytes(&body), NULL,
+                       why);
     }
     asy_buf_done(&body);
     return err;
 }
 
-/* ---- the first chat --------------------------------------------------------------------------------------------------- */
+/* ---- the first chat -------------------------------------------------------------------------- */
 
 static enum asy_err self_test(struct up *u, struct asy_why *why) {
     struct asy_buf body, route;
@@ -423,13 +442,14 @@ static enum asy_err self_test(struct up *u, struct asy_why *why) {
     asy_buf_init(&body, 4096);
     asy_buf_init(&route, 256);
     up_say(u, "chat", "asking %s: %s", u->model_name, question);
-    enum asy_err err = asy_buf_printf(&body,
-                                      "{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}],"
-                                      "\"max_tokens\":64,\"temperature\":0}",
-                                      u->model_name, question);
+    enum asy_err err =
+        asy_buf_printf(&body,
+                       "{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}],"
+                       "\"max_tokens\":64,\"temperature\":0}",
+                       u->model_name, question);
     if (err == ASY_OK) {
-        err = up_fetch(u, "POST", "/v1/chat/completions", asy_buf_cstr(&u->api_key), asy_buf_bytes(&body),
-                       &json, why);
+        err = up_fetch(u, "POST", "/v1/chat/completions", asy_buf_cstr(&u->api_key),
+                       asy_buf_bytes(&body), &json, why);
     }
     if (err == ASY_OK) {
         const struct asy_json *message =
@@ -438,7 +458,8 @@ static enum asy_err self_test(struct up *u, struct asy_why *why) {
     }
     if (err == ASY_OK) {
         up_say(u, "answer", "%.*s", (int)answer.n, answer.p);
-        err = asy_json_get_str(&text, NULL, asy_json_get(json, "assay"), "assay", "receipt", 128, why);
+        err = asy_json_get_str(&text, NULL, asy_json_get(json, "assay"), "assay", "receipt", 128,
+                               why);
     }
     if (err == ASY_OK) {
         (void)snprintf(url, sizeof url, "%.*s", (int)text.n, text.p);
@@ -446,7 +467,8 @@ static enum asy_err self_test(struct up *u, struct asy_why *why) {
         asy_buf_init(&token, 4096);
         err = app_read_file(&token, up_path(u, "admin-token"), true, why);
         if (err == ASY_OK) {
-            err = up_fetch(u, "POST", "/admin/settle", asy_buf_cstr(&token), (struct asy_bytes){0}, NULL, why);
+            err = up_fetch(u, "POST", "/admin/settle", asy_buf_cstr(&token), (struct asy_bytes){0},
+                           NULL, why);
         }
         asy_buf_done(&token);
     }
@@ -457,10 +479,12 @@ static enum asy_err self_test(struct up *u, struct asy_why *why) {
     if (err == ASY_OK) {
         char full[256];
         (void)snprintf(full, sizeof full, "http://127.0.0.1:%u%s", u->port, url);
-        err = client_fetch(&r, "GET", full, asy_buf_cstr(&u->api_key), (struct asy_bytes){0}, NULL, NULL, why);
+        err = client_fetch(&r, "GET", full, asy_buf_cstr(&u->api_key), (struct asy_bytes){0}, NULL,
+                           NULL, why);
         if (err == ASY_OK) {
-            err = r.status == 200 ? up_report_receipt(u, asy_buf_bytes(&r.body), why)
-                                  : asy_why_set(why, ASY_ERR_PEER, NULL, "no receipt: HTTP %d", r.status);
+            err = r.status == 200
+                      ? up_report_receipt(u, asy_buf_bytes(&r.body), why)
+                      : asy_why_set(why, ASY_ERR_PEER, NULL, "no receipt: HTTP %d", r.status);
             client_response_done(&r);
         }
     }
@@ -471,7 +495,7 @@ static enum asy_err self_test(struct up *u, struct asy_why *why) {
     return err;
 }
 
-/* ---- ready -------------------------------------------------------------------------------------------------------------- */
+/* ---- ready ----------------------------------------------------------------------------------- */
 
 static void print_json(struct up *u) {
     struct asy_buf b;
@@ -526,23 +550,26 @@ static void print_json(struct up *u) {
 }
 
 static void print_how(const struct up *u) {
-    fprintf(stderr,
-            "\n  base URL   http://127.0.0.1:%u/v1\n  API key    %s\n\n"
-            "  curl http://127.0.0.1:%u/v1/chat/completions -H 'Authorization: Bearer %s' \\\n"
-            "    -H 'Content-Type: application/json' \\\n"
-            "    -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]}'\n\n"
-            "  Ctrl-C stops everything; the next start goes on from here.\n\n",
-            u->port, asy_buf_cstr(&u->api_key), u->port, asy_buf_cstr(&u->api_key), u->model_name);
+    fprintf(
+        stderr,
+        "\n  base URL   http://127.0.0.1:%u/v1\n  API key    %s\n\n"
+        "  curl http://127.0.0.1:%u/v1/chat/completions -H 'Authorization: Bearer %s' \\\n"
+        "    -H 'Content-Type: application/json' \\\n"
+        "    -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]}'\n\n"
+        "  Ctrl-C stops everything; the next start goes on from here.\n\n",
+        u->port, asy_buf_cstr(&u->api_key), u->port, asy_buf_cstr(&u->api_key), u->model_name);
 }
 
-/* ---- staying up ----------------------------------------------------------------------------------------------------------- */
+/* ---- staying up ------------------------------------------------------------------------------ */
 
 /* Restarts what dies, until a signal says stop. */
 static enum asy_err watch(struct up *u, struct asy_why *why) {
+    int wait_ms = 1000;
     for (;;) {
-        if (stop_asked(u, 1000)) {
+        if (stop_asked(u, wait_ms)) {
             return ASY_OK;
         }
+        wait_ms = 1000;
         for (uint32_t i = 0; i <= u->s.nodes; i++) {
             struct up_child *c = i < u->s.nodes ? &u->nodes[i] : &u->gateway;
             int status;
@@ -551,7 +578,8 @@ static enum asy_err watch(struct up *u, struct asy_why *why) {
                 up_say(u, "died", "%s, %s %d; starting it again", c->name,
                        WIFSIGNALED(status) ? "by signal" : "with status",
                        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-                c->restart_at_ns = now_ns() + (now_ns() - c->started_ns < 2000000000u ? 500000000u : 0);
+                c->restart_at_ns =
+                    now_ns() + (now_ns() - c->started_ns < 2000000000u ? 100000000u : 0);
             }
             if (c->pid == 0 && now_ns() >= c->restart_at_ns) {
                 c->started_ns = now_ns();
@@ -563,6 +591,7 @@ static enum asy_err watch(struct up *u, struct asy_why *why) {
                     up_say(u, "started", "%s, process %d", c->name, (int)c->pid);
                 }
             }
+            wait_ms = c->pid == 0 ? 50 : wait_ms; /* it is started again soon */
         }
         if (u->embedded && !asy_evm_anvil_alive(&u->anvil)) {
             return asy_why_set(why, ASY_ERR_CHAIN, NULL, "the embedded chain died");
@@ -570,9 +599,10 @@ static enum asy_err watch(struct up *u, struct asy_why *why) {
     }
 }
 
-/* ---- beginning ------------------------------------------------------------------------------------------------------------- */
+/* ---- beginning ------------------------------------------------------------------------------- */
 
-/* `name` beside the program (as installed), in the checkout it was built in, or under the working folder. */
+/* `name` beside the program (as installed), in the checkout it was built in, or under the working
+ * folder. */
 static bool find_file(char ret[4096], const char *name) {
     char dir[4096];
     (void)snprintf(dir, sizeof dir, "%s", app_self());
@@ -598,8 +628,9 @@ static enum asy_err find_model(struct up *u, struct asy_why *why) {
     if (strcmp(u->s.model, builtin) == 0) {
         (void)snprintf(u->model_name, sizeof u->model_name, "%s", builtin);
         if (!find_file(u->model_file, ".deps/models/SmolLM2-135M-Instruct.Q4_1.gguf")) {
-            return asy_why_set(why, ASY_ERR_NOT_FOUND, "model",
-                               "the model is not here; `tools/setup run` fetches it, or take --model echo");
+            return asy_why_set(
+                why, ASY_ERR_NOT_FOUND, "model",
+                "the model is not here; `tools/setup run` fetches it, or take --model echo");
         }
         return ASY_OK;
     }
@@ -608,10 +639,12 @@ static enum asy_err find_model(struct up *u, struct asy_why *why) {
     size_t n = strlen(base);
     if (n < 6 || strcmp(base + n - 5, ".gguf") != 0 || access(u->s.model, R_OK) != 0) {
         return asy_why_set(why, ASY_ERR_NOT_FOUND, "model",
-                           "`%.100s` is neither a known model (%s, echo) nor a readable .gguf file", u->s.model, builtin);
+                           "`%.100s` is neither a known model (%s, echo) nor a readable .gguf file",
+                           u->s.model, builtin);
     }
     (void)snprintf(u->model_file, sizeof u->model_file, "%s", u->s.model);
-    (void)snprintf(u->model_name, sizeof u->model_name, "%.*s", (int)(n - 5 < 127 ? n - 5 : 127), base);
+    (void)snprintf(u->model_name, sizeof u->model_name, "%.*s", (int)(n - 5 < 127 ? n - 5 : 127),
+                   base);
     return ASY_OK;
 }
 
@@ -623,7 +656,8 @@ static enum asy_err load_profile(struct up *u, struct asy_why *why) {
         (void)snprintf(name, sizeof name, "profiles/%.100s.ini", u->s.profile);
         if (!find_file(u->profile_path, name)) {
             return asy_why_set(why, ASY_ERR_NOT_FOUND, "profile",
-                               "no profile `%.60s`; there are querais, decentral, qvac and infera", u->s.profile);
+                               "no profile `%.60s`; there are querais, decentral, qvac and infera",
+                               u->s.profile);
         }
     }
     ASY_TRY(asy_profile_load(&u->profile, u->profile_path, why));
@@ -633,7 +667,8 @@ static enum asy_err load_profile(struct up *u, struct asy_why *why) {
     for (int f = 0; f < ASY_FEATURE_COUNT; f++) {
         if (u->profile->later[f]) {
             size_t n = strlen(names);
-            (void)snprintf(names + n, sizeof names - n, "%s%s", n != 0 ? ", " : "", asy_feature_name((enum asy_feature)f));
+            (void)snprintf(names + n, sizeof names - n, "%s%s", n != 0 ? ", " : "",
+                           asy_feature_name((enum asy_feature)f));
         }
     }
     if (names[0] != '\0') {
@@ -644,7 +679,8 @@ static enum asy_err load_profile(struct up *u, struct asy_why *why) {
 
 static enum asy_err make_folder(const char *path, struct asy_why *why) {
     if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-        return asy_why_set(why, ASY_ERR_IO, NULL, "cannot make the folder %.150s: %s", path, strerror(errno));
+        return asy_why_set(why, ASY_ERR_IO, NULL, "cannot make the folder %.150s: %s", path,
+                           strerror(errno));
     }
     return ASY_OK;
 }
@@ -657,9 +693,10 @@ static enum asy_err keep_profile(struct up *u, struct asy_why *why) {
     if (err == ASY_ERR_NOT_FOUND) {
         err = app_write_file(up_path(u, "profile"), asy_bytes_cstr(u->profile->name), why);
     } else if (err == ASY_OK && strcmp(asy_buf_cstr(&name), u->profile->name) != 0) {
-        err = asy_why_set(why, ASY_ERR_CONFLICT, "profile",
-                          "%.100s was made with profile %.32s; take --profile %.32s or another --data", u->s.data,
-                          asy_buf_cstr(&name), asy_buf_cstr(&name));
+        err = asy_why_set(
+            why, ASY_ERR_CONFLICT, "profile",
+            "%.100s was made with profile %.32s; take --profile %.32s or another --data", u->s.data,
+            asy_buf_cstr(&name), asy_buf_cstr(&name));
     }
     asy_buf_done(&name);
     return err;
@@ -692,7 +729,8 @@ static enum asy_err prepare(struct up *u, int *ret_lock, struct asy_why *why) {
     }
     *ret_lock = open(up_path(u, "lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (*ret_lock < 0 || flock(*ret_lock, LOCK_EX | LOCK_NB) != 0) {
-        return asy_why_set(why, ASY_ERR_CONFLICT, NULL, "another `assay up` works in %.150s", u->s.data);
+        return asy_why_set(why, ASY_ERR_CONFLICT, NULL, "another `assay up` works in %.150s",
+                           u->s.data);
     }
     ASY_TRY(keep_profile(u, why));
     ASY_TRY(make_secret(u, "password", why));
@@ -725,8 +763,11 @@ static enum asy_err start_chain(struct up *u, struct asy_why *why) {
                            "anvil is not here; `tools/setup run` fetches it, or give --chain URL");
     }
     (void)snprintf(state, sizeof state, "%s", up_path(u, "chain/state.json"));
-    struct asy_evm_anvil_options options = {
-        .bin = bin, .state = state, .chain_id = UP_CHAIN_ID, .block_time_s = 1, .state_interval_s = 10};
+    struct asy_evm_anvil_options options = {.bin = bin,
+                                            .state = state,
+                                            .chain_id = UP_CHAIN_ID,
+                                            .block_time_s = 1,
+                                            .state_interval_s = 10};
     bool restored = false;
     ASY_TRY(asy_evm_anvil_start(&u->anvil, &restored, &options, now_ns() + 30000000000ull, why));
     (void)snprintf(u->rpc_url, sizeof u->rpc_url, "%s", u->anvil.url);
@@ -737,7 +778,8 @@ static enum asy_err start_chain(struct up *u, struct asy_why *why) {
 
 static enum asy_err start_programs(struct up *u, struct asy_why *why) {
     enum asy_err err = start_gateway(u, why);
-    if (err != ASY_OK && u->s.port == 0 && u->port != 0) { /* the old port is taken by somebody else */
+    if (err != ASY_OK && u->s.port == 0 &&
+        u->port != 0) { /* the old port is taken by somebody else */
         u->port = 0;
         err = start_gateway(u, why);
     }
@@ -750,12 +792,13 @@ static enum asy_err start_programs(struct up *u, struct asy_why *why) {
     for (uint32_t i = 0; i < u->s.nodes; i++) {
         ASY_TRY(start_node(u, i, why));
         u->nodes[i].started_ns = now_ns();
-        up_say(u, "node", "%s, process %d, %u slots, %s", u->nodes[i].name, (int)u->nodes[i].pid, u->slots,
-               u->model_name);
+        up_say(u, "node", "%s, process %d, %u slots, %s", u->nodes[i].name, (int)u->nodes[i].pid,
+               u->slots, u->model_name);
     }
     ASY_TRY(ensure_api_key(u, why));
     ASY_TRY(ensure_cap(u, why));
-    ASY_TRY(until(u, "/ready", any, 120, "a node that is registered and has its model loaded", why));
+    ASY_TRY(
+        until(u, "/ready", any, 120, "a node that is registered and has its model loaded", why));
     ASY_TRY(until(u, "/v1/credit", lane_open, 60, "the lane on chain", why));
     return up_start_clock(u, why);
 }
@@ -811,8 +854,8 @@ int cmd_up(int argc, char **argv) {
     bool help;
     u.begin_ns = now_ns();
     asy_log_init("up", ASY_LOG_ODD);
-    struct asy_config *config =
-        app_settings("up", "a whole market on this machine", items, ASY_COUNT(items), &u.s, argc, argv, &help);
+    struct asy_config *config = app_settings("up", "a whole market on this machine", items,
+                                             ASY_COUNT(items), &u.s, argc, argv, &help);
     if (config == NULL) {
         return help ? 0 : 2;
     }

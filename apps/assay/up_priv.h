@@ -51,17 +51,24 @@ struct up {
 void up_say(struct up *u, const char *what, const char *fmt, ...) ASY_PRINTF(3, 4);
 /* A path under the data folder; static storage, good for the next 7 calls. */
 const char *up_path(const struct up *u, const char *name);
-/* A request to the gateway; errors other than HTTP 200 are PEER with the body's beginning. ret_json may be NULL. */
-ASY_MUST_USE enum asy_err up_fetch(struct up *u, const char *method, const char *route, const char *token, struct asy_bytes body,
+/* A request to the gateway; errors other than HTTP 200 are PEER with the body's beginning. ret_json
+ * may be NULL. */
+ASY_MUST_USE enum asy_err up_fetch(struct up *u, const char *method, const char *route,
+                                   const char *token, struct asy_bytes body,
                                    struct asy_json **ret_json, struct asy_why *why);
 
-/* market.c: keys, contracts, stakes, deposits, bond: everything on chain that must stand before the first job. */
+/* market.c: keys, contracts, stakes, deposits, bond: everything on chain that must stand before the
+ * first job. */
 ASY_MUST_USE enum asy_err up_make_market(struct up *u, struct asy_why *why);
-/* Lets the embedded chain's blocks come once a second, after the beginning in which each transaction was mined at once. */
+/* Lets the embedded chain's blocks come once a second, after the beginning in which each
+ * transaction was mined at once. */
 ASY_MUST_USE enum asy_err up_start_clock(struct up *u, struct asy_why *why);
 /* Appends the body of POST /v1/caps: the requester's cap for this gateway, signed. */
-ASY_MUST_USE enum asy_err up_sign_cap(struct up *u, struct asy_buf *body, uint64_t nonce, struct asy_why *why);
-/* Verifies a receipt document and says what it found. errors: SIGNATURE, MISMATCH ... it does not hold */
-ASY_MUST_USE enum asy_err up_report_receipt(struct up *u, struct asy_bytes document, struct asy_why *why);
+ASY_MUST_USE enum asy_err up_sign_cap(struct up *u, struct asy_buf *body, uint64_t nonce,
+                                      struct asy_why *why);
+/* Verifies a receipt document and says what it found. errors: SIGNATURE, MISMATCH ... it does not
+ * hold */
+ASY_MUST_USE enum asy_err up_report_receipt(struct up *u, struct asy_bytes document,
+                                            struct asy_why *why);
 
 #endif
