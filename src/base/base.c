@@ -7,7 +7,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-/* ---- errors ---- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 const char *asy_err_name(enum asy_err err) {
     switch (err) {
@@ -65,7 +65,7 @@ _Noreturn void asy_assert_failed(const char *file, int line, const char *cond) {
     abort();
 }
 
-/* ---- memory ---- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 void *asy_alloc(size_t len) {
     void *p = calloc(1, len != 0 ? len : 1);
@@ -96,7 +96,7 @@ bool asy_secret_eq(const void *a, const void *b, size_t len) {
     return diff == 0;
 }
 
-/* ---- bytes ---- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 struct asy_bytes asy_bytes_of(const void *p, size_t len) {
     return (struct asy_bytes){p, len};
@@ -201,7 +201,7 @@ bool asy_addr_is_zero(const struct asy_addr *a) {
     return asy_addr_eq(a, &zero);
 }
 
-/* ---- growing output ---- */
+/* ---- growing output -------------------------------------------------------------------------- */
 
 void asy_buf_init(struct asy_buf *buf, size_t max_len) {
     ASY_ASSERT(max_len < SIZE_MAX / 4); /* so that doubling and the zero byte cannot overflow */
@@ -300,7 +300,7 @@ const char *asy_buf_cstr(const struct asy_buf *buf) {
     return buf->p != NULL ? (const char *)buf->p : "";
 }
 
-/* ---- arenas ---- */
+/* ---- arenas ---------------------------------------------------------------------------------- */
 
 enum { ARENA_BLOCK = 8192 };
 
@@ -367,7 +367,7 @@ char *asy_arena_str(struct asy_arena *arena, struct asy_bytes in) {
     return s;
 }
 
-/* ---- integers ---- */
+/* ---- integers -------------------------------------------------------------------------------- */
 
 bool asy_add_u64(uint64_t *ret, uint64_t a, uint64_t b) {
     uint64_t r;
@@ -440,7 +440,7 @@ void asy_be128_put(uint8_t *p, asy_u128 v) {
     put(p + 8, 8, true, (uint64_t)v);
 }
 
-/* ---- environment ---- */
+/* ---- environment ----------------------------------------------------------------------------- */
 
 static uint64_t clock_ns(clockid_t id) {
     struct timespec ts;
@@ -478,7 +478,7 @@ void asy_env_random(const struct asy_env *env, void *ret_p, size_t len) {
     env->random(env->arg, ret_p, len);
 }
 
-/* ---- logging ---- */
+/* ---- logging --------------------------------------------------------------------------------- */
 
 static const char *const level_names[] = {"trace", "debug", "info", "odd", "broken"};
 static enum asy_log_level log_level = ASY_LOG_INFO;
@@ -529,7 +529,7 @@ void asy_log(enum asy_log_level level, const char *event, const char *fmt, ...) 
     (void)fwrite(line, 1, len, stderr); /* one call, so that lines of threads do not mix */
 }
 
-/* ---- metrics ---- */
+/* ---- metrics --------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name, *help;

@@ -1,5 +1,6 @@
-/* test.h: what unit tests share. A test is a program: main calls its cases and returns asy_test_end(). Exit 0 passed, 1 failed, 77 skipped.
- * Random tests take their seed from SEED= and print it when something fails. Header only; test programs alone include it. */
+/* test.h: what unit tests share. A test is a program: main calls its cases and returns
+ * asy_test_end(). Exit 0 passed, 1 failed, 77 skipped. Random tests take their seed from SEED= and
+ * print it when something fails. Header only; test programs alone include it. */
 #ifndef ASY_BASE_TEST_H
 #define ASY_BASE_TEST_H
 
@@ -14,40 +15,41 @@ static int asy_test_failures;
 static uint64_t asy_test_seed_value;
 static uint64_t asy_test_state;
 
-#define CHECK(cond)                                                                   \
-    do {                                                                              \
-        if (!(cond)) {                                                                \
-            asy_test_failures++;                                                      \
-            fprintf(stderr, "%s:%d: CHECK failed: %s\n", __FILE__, __LINE__, #cond);  \
-        }                                                                             \
+#define CHECK(cond)                                                                                \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            asy_test_failures++;                                                                   \
+            fprintf(stderr, "%s:%d: CHECK failed: %s\n", __FILE__, __LINE__, #cond);               \
+        }                                                                                          \
     } while (0)
-#define CHECK_U64(got, want)                                                                                   \
-    do {                                                                                                       \
-        uint64_t asy_got_ = (uint64_t)(got), asy_want_ = (uint64_t)(want);                                     \
-        if (asy_got_ != asy_want_) {                                                                           \
-            asy_test_failures++;                                                                               \
-            fprintf(stderr, "%s:%d: %s is %" PRIu64 ", wanted %" PRIu64 "\n", __FILE__, __LINE__, #got,        \
-                    asy_got_, asy_want_);                                                                      \
-        }                                                                                                      \
+#define CHECK_U64(got, want)                                                                       \
+    do {                                                                                           \
+        uint64_t asy_got_ = (uint64_t)(got), asy_want_ = (uint64_t)(want);                         \
+        if (asy_got_ != asy_want_) {                                                               \
+            asy_test_failures++;                                                                   \
+            fprintf(stderr, "%s:%d: %s is %" PRIu64 ", wanted %" PRIu64 "\n", __FILE__, __LINE__,  \
+                    #got, asy_got_, asy_want_);                                                    \
+        }                                                                                          \
     } while (0)
-#define CHECK_ERR(call, want)                                                                                  \
-    do {                                                                                                       \
-        enum asy_err asy_got_ = (call);                                                                        \
-        if (asy_got_ != (want)) {                                                                              \
-            asy_test_failures++;                                                                               \
-            fprintf(stderr, "%s:%d: %s gave %s, wanted %s\n", __FILE__, __LINE__, #call, asy_err_name(asy_got_), \
-                    asy_err_name(want));                                                                       \
-        }                                                                                                      \
+#define CHECK_ERR(call, want)                                                                      \
+    do {                                                                                           \
+        enum asy_err asy_got_ = (call);                                                            \
+        if (asy_got_ != (want)) {                                                                  \
+            asy_test_failures++;                                                                   \
+            fprintf(stderr, "%s:%d: %s gave %s, wanted %s\n", __FILE__, __LINE__, #call,           \
+                    asy_err_name(asy_got_), asy_err_name(want));                                   \
+        }                                                                                          \
     } while (0)
-#define CHECK_OK(call) CHECK_ERR(call, ASY_OK)
+#define CHECK_OK(call)       CHECK_ERR(call, ASY_OK)
 #define CHECK_MEM(a, b, len) CHECK(memcmp((a), (b), (len)) == 0)
-#define CHECK_STR(got, want)                                                                                   \
-    do {                                                                                                       \
-        const char *asy_got_ = (got), *asy_want_ = (want);                                                     \
-        if (strcmp(asy_got_, asy_want_) != 0) {                                                                \
-            asy_test_failures++;                                                                               \
-            fprintf(stderr, "%s:%d: %s is \"%s\", wanted \"%s\"\n", __FILE__, __LINE__, #got, asy_got_, asy_want_); \
-        }                                                                                                      \
+#define CHECK_STR(got, want)                                                                       \
+    do {                                                                                           \
+        const char *asy_got_ = (got), *asy_want_ = (want);                                         \
+        if (strcmp(asy_got_, asy_want_) != 0) {                                                    \
+            asy_test_failures++;                                                                   \
+            fprintf(stderr, "%s:%d: %s is \"%s\", wanted \"%s\"\n", __FILE__, __LINE__, #got,      \
+                    asy_got_, asy_want_);                                                          \
+        }                                                                                          \
     } while (0)
 
 /* splitmix64: good enough to vary tests, and the same everywhere for one SEED. */
@@ -55,7 +57,8 @@ __attribute__((unused)) static uint64_t asy_test_random(void) {
     if (asy_test_state == 0) {
         const char *seed = getenv("SEED");
         /* allowed: a person types SEED, in decimal or hexadecimal */
-        asy_test_seed_value = seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) * 2654435761u + 1;
+        asy_test_seed_value =
+            seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) * 2654435761u + 1;
         asy_test_state = asy_test_seed_value;
     }
     uint64_t z = (asy_test_state += 0x9e3779b97f4a7c15u);
@@ -70,14 +73,19 @@ __attribute__((unused)) static void asy_test_fill(void *p, size_t len) {
     }
 }
 
-/* An environment that a test owns: mono_ns and wall_ms are what the test sets, random comes from asy_test_random. */
+/* An environment that a test owns: mono_ns and wall_ms are what the test sets, random comes from
+ * asy_test_random. */
 struct asy_test_env {
     struct asy_env env;
     uint64_t mono_ns;
     uint64_t wall_ms;
 };
-__attribute__((unused)) static uint64_t asy_test_env_mono(void *arg) { return ((struct asy_test_env *)arg)->mono_ns; }
-__attribute__((unused)) static uint64_t asy_test_env_wall(void *arg) { return ((struct asy_test_env *)arg)->wall_ms; }
+__attribute__((unused)) static uint64_t asy_test_env_mono(void *arg) {
+    return ((struct asy_test_env *)arg)->mono_ns;
+}
+__attribute__((unused)) static uint64_t asy_test_env_wall(void *arg) {
+    return ((struct asy_test_env *)arg)->wall_ms;
+}
 __attribute__((unused)) static void asy_test_env_random(void *arg, void *p, size_t len) {
     (void)arg;
     asy_test_fill(p, len);
@@ -94,7 +102,8 @@ __attribute__((unused)) static int asy_test_skip(const char *why) {
 }
 __attribute__((unused)) static int asy_test_end(void) {
     if (asy_test_failures != 0) {
-        fprintf(stderr, "%d checks failed; SEED=%" PRIu64 "\n", asy_test_failures, asy_test_seed_value);
+        fprintf(stderr, "%d checks failed; SEED=%" PRIu64 "\n", asy_test_failures,
+                asy_test_seed_value);
         return 1;
     }
     return 0;

@@ -54,7 +54,7 @@
 
 struct asy_engine;
 
-/* ---- jobs ---- */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 struct asy_engine_job {
     uint64_t key; /* the caller's name for it, not in use by another job of this engine */
@@ -67,8 +67,8 @@ struct asy_engine_job {
     size_t prior_count;        /* less than max_tokens */
     struct asy_sample_settings sampling;
     uint8_t seed[ASY_SAMPLE_SEED_LEN];
-    /* Output tokens, prior ones included; in [1, ASY_MAX_TOKENS]. The answer also ends (LENGTH) where
-     * the context does. */
+    /* Output tokens, prior ones included; in [1, ASY_MAX_TOKENS]. The answer also ends (LENGTH)
+     * where the context does. */
     uint32_t max_tokens;
     const struct asy_bytes *stops; /* UTF-8, not empty, at most ASY_MAX_STOP_LEN bytes each */
     size_t stop_count;             /* at most ASY_MAX_STOPS */
@@ -151,7 +151,7 @@ uint64_t asy_engine_next_ns(const struct asy_engine *e);
 
 void asy_engine_free(struct asy_engine *e); /* calls nothing; NULL is fine */
 
-/* ---- echo ---- */
+/* ---- echo ------------------------------------------------------------------------------------ */
 
 /* Answers with the text of the last message (of the whole prompt, when it came as ids), `repeats`
  * times, then the end token. Sampling settings and seed are not used. Its tokens are runs of three
@@ -173,7 +173,7 @@ ASY_MUST_USE enum asy_err asy_engine_echo_new(struct asy_engine **ret_e,
 ASY_MUST_USE enum asy_err asy_engine_echo_text(struct asy_buf *text, const uint32_t *ids,
                                                size_t count);
 
-/* ---- llama ---- */
+/* ---- llama ----------------------------------------------------------------------------------- */
 
 struct asy_engine_llama_config {
     const char *program;    /* the executable whose engine-worker runs asy_engine_worker_main */
@@ -227,7 +227,7 @@ void asy_engine_output_taken(struct asy_engine *e, size_t len);
  * It ends when the descriptor closes, and ignores SIGINT, which a terminal sends to everybody. */
 int asy_engine_worker_main(int argc, char **argv);
 
-/* ---- host: an engine on an event loop ---- */
+/* ---- host: an engine on an event loop -------------------------------------------------------- */
 
 /* asy_engine_host_new polls the engine, and spawns, feeds, kills and respawns its worker. From then
  * on callbacks run in turns of loop. The engine stays the caller's. Free the host first, and not
@@ -239,7 +239,7 @@ void asy_engine_host_wake(struct asy_engine_host *host);
 pid_t asy_engine_host_worker(const struct asy_engine_host *host); /* 0: none runs */
 void asy_engine_host_free(struct asy_engine_host *host);          /* NULL is fine */
 
-/* ---- model files ---- */
+/* ---- model files ----------------------------------------------------------------------------- */
 
 /* What a manifest says about a GGUF file. */
 struct asy_gguf {
