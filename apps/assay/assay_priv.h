@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "crypto/crypto.h"
 #include "evm/evm.h"
+#include "net/net.h"
 #include "signer/signer.h"
 
 int cmd_up(int argc, char **argv);
@@ -57,6 +58,11 @@ void app_ready(int fd, const char *fmt, ...) ASY_PRINTF(2, 3);
 struct asy_config *app_settings(const char *name, const char *what,
                                 const struct asy_config_item *items, size_t count, void *settings,
                                 int argc, char **argv, bool *ret_help);
+/* Runs the loop until SIGINT or SIGTERM asks for an orderly end, which `shutdown` brings about
+ * within ten seconds; a second signal ends it at once. errors: RANGE */
+typedef void (*app_shutdown_fn)(void *object, uint64_t deadline_ns, asy_loop_cb done, void *arg);
+ASY_MUST_USE enum asy_err app_run(struct asy_loop *loop, app_shutdown_fn shutdown, void *object,
+                                  struct asy_why *why);
 /* Prints "assay NAME: what (ERR)" on standard error; returns 1. */
 int app_fail(const char *name, enum asy_err err, const struct asy_why *why);
 

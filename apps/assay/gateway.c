@@ -60,23 +60,8 @@ static const struct asy_config_item items[] = {
      .flag = "ticket-life", .min = 5000, .max = 480000, .help = "How long one job may take."},
 };
 
-struct program {
-    struct asy_loop *loop;
-    struct asy_gateway *gateway;
-    bool stopping;
-};
-
-static void on_done(void *arg) { asy_loop_stop(((struct program *)arg)->loop); }
-
-static void on_signal(void *arg, int signum) {
-    struct program *p = arg;
-    if (p->stopping) { /* a second one: at once */
-        asy_loop_stop(p->loop);
-        return;
-    }
-    p->stopping = true;
-    asy_log(ASY_LOG_INFO, "stopping", "signal=%d", signum);
-    asy_gateway_shutdown(p->gateway, asy_env_mono_ns(asy_env_system()) + 10000000000u, on_done, p);
+static void shutdown(void *object, uint64_t deadline_ns, asy_loop_cb done, void *arg) {
+    asy_gateway_shutdown(object, deadline_ns, done, arg);
 }
 
 static enum asy_err run(const struct settings *s, struct asy_why *why) {
@@ -84,7 +69,8 @@ static enum asy_err run(const struct settings *s, struct asy_why *why) {
     struct asy_profile *profile = NULL;
     struct asy_signer *signer = NULL;
     struct asy_buf token;
-    struct program p = {0};
+    struct asy_loop *loop = NULL;
+    struct asy_gateway *gateway = NULL;
     asy_buf_init(&token, 4096);
     enum asy_err err = app_load_market(&market, s->market, why);
     if (err == ASY_OK) {
@@ -97,7 +83,7 @@ static enum asy_err run(const struct settings *s, struct asy_why *why) {
         err = app_start_signer(&signer, ASY_SIGNER_GATEWAY, s->key, s->password, &market, why);
     }
     if (err == ASY_OK) {
-        err = asy_loop_new(&p.loop, why);
+        err = asy_loop_new(&loop, why);
     }
     struct asy_gateway_config config = {
         .host = s->host,
@@ -115,23 +101,17 @@ static enum asy_err run(const struct settings *s, struct asy_why *why) {
         .sync_full = s->sync_full,
     };
     if (err == ASY_OK) {
-        err = asy_gateway_new(&p.gateway, p.loop, &config, why);
+        err = asy_gateway_new(&gateway, loop, &config, why);
     }
     if (err == ASY_OK) {
-        err = asy_loop_on_signal(p.loop, SIGINT, on_signal, &p);
-    }
-    if (err == ASY_OK) {
-        err = asy_loop_on_signal(p.loop, SIGTERM, on_signal, &p);
-    }
-    if (err == ASY_OK) {
-        uint16_t port = asy_gateway_port(p.gateway);
+        uint16_t port = asy_gateway_port(gateway);
         asy_log(ASY_LOG_INFO, "serving", "base_url=http://%s:%u/v1", s->host, port);
         app_ready(s->ready_fd != 0 ? (int)s->ready_fd : -1, "{\"port\":%u}\n", port);
-        asy_loop_run(p.loop);
+        err = app_run(loop, shutdown, gateway, why);
     }
-    asy_gateway_free(p.gateway);
-    if (p.loop != NULL) {
-        asy_loop_free(p.loop);
+    asy_gateway_free(gateway);
+    if (loop != NULL) {
+        asy_loop_free(loop);
     }
     asy_signer_free(signer);
     asy_profile_free(profile);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -185,6 +186,40 @@ struct asy_config *app_settings(const char *name, const char *what,
         return NULL;
     }
     return config;
+}
+
+struct program {
+    struct asy_loop *loop;
+    app_shutdown_fn shutdown;
+    void *object;
+    bool stopping;
+};
+
+static void on_stopped(void *arg) { asy_loop_stop(arg); }
+
+static void on_signal(void *arg, int signum) {
+    struct program *p = arg;
+    if (p->stopping) {
+        asy_loop_stop(p->loop);
+        return;
+    }
+    p->stopping = true;
+    asy_log(ASY_LOG_INFO, "stopping", "signal=%d", signum);
+    p->shutdown(p->object, asy_env_mono_ns(asy_env_system()) + 10000000000u, on_stopped, p->loop);
+}
+
+enum asy_err app_run(struct asy_loop *loop, app_shutdown_fn shutdown, void *object,
+                     struct asy_why *why) {
+    struct program p = {.loop = loop, .shutdown = shutdown, .object = object};
+    enum asy_err err = asy_loop_on_signal(loop, SIGINT, on_signal, &p);
+    if (err == ASY_OK) {
+        err = asy_loop_on_signal(loop, SIGTERM, on_signal, &p);
+    }
+    if (err != ASY_OK) {
+        return asy_why_set(why, err, NULL, "cannot wait for signals");
+    }
+    asy_loop_run(loop);
+    return ASY_OK;
 }
 
 int app_fail(const char *name, enum asy_err err, const struct asy_why *why) {

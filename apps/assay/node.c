@@ -92,23 +92,8 @@ static const struct asy_config_item items[] = {
      .unit = "ms", .help = "Time to the echo engine's first token."},
 };
 
-struct program {
-    struct asy_loop *loop;
-    struct asy_node *node;
-    bool stopping;
-};
-
-static void on_done(void *arg) { asy_loop_stop(((struct program *)arg)->loop); }
-
-static void on_signal(void *arg, int signum) {
-    struct program *p = arg;
-    if (p->stopping) { /* a second one: at once */
-        asy_loop_stop(p->loop);
-        return;
-    }
-    p->stopping = true;
-    asy_log(ASY_LOG_INFO, "stopping", "signal=%d", signum);
-    asy_node_shutdown(p->node, asy_env_mono_ns(asy_env_system()) + 10000000000u, on_done, p);
+static void shutdown(void *object, uint64_t deadline_ns, asy_loop_cb done, void *arg) {
+    asy_node_shutdown(object, deadline_ns, done, arg);
 }
 
 static enum asy_err price(asy_u128 *ret, struct asy_usd per_million, const char *name,
@@ -156,7 +141,8 @@ static enum asy_err run(const struct settings *s, struct asy_why *why) {
     struct asy_evm_market market;
     struct asy_signer *signer = NULL;
     struct asy_secret secret;
-    struct program p = {0};
+    struct asy_loop *loop = NULL;
+    struct asy_node *node = NULL;
     struct asy_node_config config = {
         .data_dir = s->data,
         .rpc_url = s->rpc,
@@ -204,24 +190,18 @@ static enum asy_err run(const struct settings *s, struct asy_why *why) {
         config.signer = signer;
     }
     if (err == ASY_OK) {
-        err = asy_loop_new(&p.loop, why);
+        err = asy_loop_new(&loop, why);
     }
     if (err == ASY_OK) {
-        err = asy_node_new(&p.node, p.loop, &config, why);
-    }
-    if (err == ASY_OK) {
-        err = asy_loop_on_signal(p.loop, SIGINT, on_signal, &p);
-    }
-    if (err == ASY_OK) {
-        err = asy_loop_on_signal(p.loop, SIGTERM, on_signal, &p);
+        err = asy_node_new(&node, loop, &config, why);
     }
     if (err == ASY_OK) {
         app_ready(s->ready_fd != 0 ? (int)s->ready_fd : -1, "{}\n");
-        asy_loop_run(p.loop);
+        err = app_run(loop, shutdown, node, why);
     }
-    asy_node_free(p.node);
-    if (p.loop != NULL) {
-        asy_loop_free(p.loop);
+    asy_node_free(node);
+    if (loop != NULL) {
+        asy_loop_free(loop);
     }
     asy_signer_free(signer);
     return err;
