@@ -1,6 +1,5 @@
 #include "job/job.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 
 #include "merkle/merkle.h"
@@ -500,6 +499,9 @@ enum asy_err asy_terms_check(const struct asy_terms *terms, const struct asy_cap
     }
     if (!asy_addr_eq(&terms->gateway, &cap->gateway)) {
         return asy_why_set(reterr_why, ASY_ERR_MISMATCH, "gateway", "not the cap's gateway");
+    }
+    if (!asy_hash_is_zero(&cap->models)) {
+        return asy_why_set(reterr_why, ASY_ERR_MISMATCH, "models", "lists of models are not known yet");
     }
     if (terms->price_in > cap->max_price_in) {
         return asy_why_set(reterr_why, ASY_ERR_RANGE, "priceIn", "above the cap's price");

@@ -116,7 +116,9 @@ void asy_object_encode(uint8_t *ret_bytes, enum asy_object type, const void *obj
 ASY_MUST_USE enum asy_err asy_object_decode(void *ret_object, enum asy_object type, struct asy_bytes in);
 /* Writes a JSON object as a value at the writer's place. */
 void asy_object_write_json(struct asy_jw *w, enum asy_object type, const void *object);
-/* Strict: every field once, none unknown; `at` is the object's place for messages, NULL for the root. errors: MISSING, UNKNOWN, TYPE, RANGE, SYNTAX */
+/* Strict: every field once, none unknown; integers up to 2^63 - 1, amounts without leading zeros. `at` is the object's place for messages,
+ * NULL for the root. errors: MISSING, UNKNOWN, TYPE, RANGE, SYNTAX; OVERFLOW an amount of 2^128 or more; MISMATCH a mixed-case address
+ * whose checksum is wrong */
 ASY_MUST_USE enum asy_err asy_object_read_json(void *ret_object, enum asy_object type, const struct asy_json *json,
                                                const char *at, struct asy_why *reterr_why);
 
@@ -162,7 +164,8 @@ ASY_MUST_USE enum asy_err asy_job_worst_cost(asy_u128 *ret_pico, const struct as
  * errors: MISMATCH, RANGE */
 ASY_MUST_USE enum asy_err asy_receipt_check(const struct asy_receipt *receipt, const struct asy_terms *terms,
                                             struct asy_why *reterr_why);
-/* Are the terms allowed by the cap: parties, prices, cached <= in, lifetime <= ASY_MAX_TICKET_LIFE_S, issued before the cap ends?
+/* Are the terms allowed by the cap: parties, no list of models, prices, cached <= in, lifetime <= ASY_MAX_TICKET_LIFE_S, issued before the
+ * cap ends?
  * errors: MISMATCH, RANGE */
 ASY_MUST_USE enum asy_err asy_terms_check(const struct asy_terms *terms, const struct asy_cap *cap, struct asy_why *reterr_why);
 

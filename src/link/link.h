@@ -113,7 +113,7 @@ struct asy_link_gw;
 
 /* Views in arguments are valid during the call. `job` is the ticket's linkSeq; `user` is what asy_link_gw_offer was given. */
 struct asy_link_gw_handlers {
-    /* One frame, to be sent whole. */
+    /* One frame, to be sent whole. Must not call back into the link. */
     void (*send)(void *arg, struct asy_bytes frame);
     /* The node is who it says. Decide whether it may serve; fill welcome. Any error closes the link with it. */
     enum asy_err (*on_hello)(void *arg, const struct asy_link_hello *hello, struct asy_link_welcome *ret_welcome, struct asy_why *why);
@@ -149,7 +149,7 @@ void asy_link_gw_free(struct asy_link_gw *link);
 
 /* errors: PEER the node broke the protocol (reterr_why says how); SIGNATURE, VERSION, FORBIDDEN ... from the handshake. All end the link. */
 ASY_MUST_USE enum asy_err asy_link_gw_recv(struct asy_link_gw *link, struct asy_bytes frame, struct asy_why *reterr_why);
-/* Signs what is due. errors: TIMEOUT no hello in time: close */
+/* Signs what is due. errors: TIMEOUT no hello in time: close; any other is the signer's, and the link is of no more use */
 ASY_MUST_USE enum asy_err asy_link_gw_tick(struct asy_link_gw *link);
 /* When _tick is wanted next, monotonic ns; UINT64_MAX never. */
 uint64_t asy_link_gw_deadline(const struct asy_link_gw *link);
@@ -158,14 +158,16 @@ bool asy_link_gw_live(const struct asy_link_gw *link);         /* the handshake 
 uint64_t asy_link_gw_next_seq(const struct asy_link_gw *link); /* linkSeq of the next ticket */
 uint32_t asy_link_gw_jobs(const struct asy_link_gw *link);     /* held now */
 
-/* Sends a ticket. terms->link_seq is asy_link_gw_next_seq. errors: STATE not live; TOO_LONG the frame would be */
+/* Sends a ticket. terms->link_seq is asy_link_gw_next_seq. errors: STATE not live; TOO_LONG the frame would be; others are the
+ * signer's, as with _tick */
 ASY_MUST_USE enum asy_err asy_link_gw_offer(struct asy_link_gw *link, const struct asy_link_offer *offer, void *user);
 /* The receipt is to cover `keep` tokens; Done follows. Tokens still on their way are dropped. errors: NOT_FOUND */
 ASY_MUST_USE enum asy_err asy_link_gw_cancel(struct asy_link_gw *link, uint64_t job, uint32_t keep, enum asy_cancel reason);
-/* errors: NOT_FOUND */
+/* tokens: at most ASY_MAX_TOKENS. Nothing is sent for a job that was cancelled. errors: NOT_FOUND */
 ASY_MUST_USE enum asy_err asy_link_gw_credit(struct asy_link_gw *link, uint64_t job, uint32_t tokens);
 /* The job's client is no longer interested, but the job stays held: from now on `user` is NULL. errors: NOT_FOUND */
 ASY_MUST_USE enum asy_err asy_link_gw_forget(struct asy_link_gw *link, uint64_t job);
+/* The next three send nothing before the link is live: the welcome says as much. */
 void asy_link_gw_ack(struct asy_link_gw *link, const struct asy_ack *ack, const struct asy_sig *sig);
 void asy_link_gw_batch_proof(struct asy_link_gw *link, uint64_t number, const struct asy_hash *root, const struct asy_hash *tx,
                              uint64_t block, asy_u128 credited);

@@ -56,7 +56,7 @@ ASY_MUST_USE enum asy_err asy_sample_settings_check(const struct asy_sample_sett
                                                     struct asy_why *reterr_why);
 
 /* asy_sample_settings_encode writes the canonical bytes, which `sampling` in the job terms hashes
- * together with the seed.
+ * together with the seed and the stop strings (job.h, asy_job_sampling_hash).
  * in:     settings: passed asy_sample_settings_check (asserted)
  * source: docs/protocol/sampling.md section 7 */
 void asy_sample_settings_encode(uint8_t ret_bytes[ASY_SAMPLE_SETTINGS_LEN],

@@ -69,6 +69,14 @@ static void drain(void *arg, uint32_t seconds) {
     (void)seconds;
 }
 
+static void late_cancel(void *arg, uint64_t job, uint32_t keep, uint32_t reason) {
+    struct rig *r = arg;
+    uint32_t taken;
+    (void)keep;
+    (void)reason;
+    ASY_ASSERT(asy_link_node_taken(r->node, job, &taken) == ASY_ERR_NOT_FOUND);
+}
+
 static void act(struct rig *r, uint8_t what) {
     static const uint32_t ids[32];
     struct asy_terms t = rig_terms(r, last_job);
@@ -114,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
         .hello = &hello,
         .next_item = 1,
         .next_checkpoint = 1,
-        .on = {node_send, welcome, offer, cancel, credit, tickets, own, ack, batch, drain},
+        .on = {node_send, welcome, offer, cancel, credit, tickets, own, ack, batch, drain, late_cancel},
         .arg = r,
     };
     r->node = asy_link_node_new(&o);

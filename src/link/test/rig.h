@@ -113,7 +113,8 @@ struct gw_memory {
     uint64_t ticket_count, paid_count, item_count; /* item_count: receipt items seen, signed or not */
     struct asy_terms terms[RIG_ITEMS];             /* by linkSeq */
     struct {
-        bool paid;
+        bool paid, cut;
+        uint32_t keep; /* of a cut one: a receipt over more is refused */
         uint64_t item;
         asy_u128 amount;
     } tickets[RIG_ITEMS];
@@ -145,6 +146,7 @@ struct rig_job { /* the node's, in memory only */
     struct asy_terms terms;
     uint32_t credit, sent, keep;
     bool cancelled;
+    uint64_t item; /* of its receipt */
 };
 
 struct rig {
@@ -160,7 +162,8 @@ struct rig {
     bool cut[RIG_ITEMS];
     bool catching_up;
     /* counters for tests */
-    uint64_t accepts, rejects, fails, token_frames, dones, resent, statuses, cancels, credits, batches, drains, acks, ticket_checkpoints;
+    uint64_t accepts, rejects, fails, token_frames, dones, resent, refused, statuses, cancels, late_cancels, credits, batches, drains, acks,
+        ticket_checkpoints;
     struct asy_link_status last_status;
     uint32_t last_reason;
     char last_text[128];
@@ -239,6 +242,10 @@ static void gw_pay(struct rig *r, uint64_t job, const struct asy_receipt *receip
     asy_object_hash(&r->g.items[item], ASY_OBJ_RECEIPT, receipt);
     CHECK(job < r->g.ticket_count);
     CHECK_OK(asy_receipt_check(receipt, &r->g.terms[job], NULL));
+    if (r->g.tickets[job].cut && receipt->out_tokens > r->g.tickets[job].keep) {
+        r->refused++;
+        return;
+    }
     if (r->g.tickets[job].paid) { /* sent again */
         CHECK_U64(r->g.tickets[job].item, item);
         CHECK(r->g.tickets[job].amount == receipt->amount);
@@ -336,6 +343,19 @@ static void node_on_cancel(void *arg, uint64_t job, uint32_t keep, uint32_t reas
     r->jobs[job].cancelled = true;
     r->jobs[job].keep = keep;
 }
+static void node_make_receipt(struct rig *r, const struct asy_terms *terms, uint32_t out, enum asy_finish finish);
+/* The receipt has gone out and covers more than the gateway has kept: another, over what it kept. */
+static void node_on_late_cancel(void *arg, uint64_t job, uint32_t keep, uint32_t reason) {
+    struct rig *r = arg;
+    r->late_cancels++;
+    r->last_reason = reason;
+    const struct rig_job *j = &r->jobs[job];
+    if (j->state == RIG_GONE && j->item != UINT64_MAX && r->n.items[j->item].receipt.out_tokens > keep) {
+        uint64_t item = r->n.item_count;
+        node_make_receipt(r, &j->terms, keep, ASY_FINISH_CANCELLED);
+        node_resend(r, item, item + 1, true);
+    }
+}
 static void node_on_credit(void *arg, uint64_t job, uint32_t tokens) {
     struct rig *r = arg;
     r->credits++;
@@ -421,7 +441,7 @@ static struct asy_link_node *rig_node_new(struct rig *r) {
         .next_item = rig_items_of(&r->n.own),
         .next_checkpoint = r->n.own.count,
         .on = {node_send, node_on_welcome, node_on_offer, node_on_cancel, node_on_credit, node_on_tickets, node_on_signed, node_on_ack,
-               node_on_batch, node_on_drain},
+               node_on_batch, node_on_drain, node_on_late_cancel},
         .arg = r,
     };
     return asy_link_node_new(&o);
@@ -588,22 +608,38 @@ static struct asy_receipt rig_receipt(const struct asy_terms *terms, uint32_t ou
     ASY_ASSERT(asy_job_cost(&receipt.amount, terms, 5, 2, out) == ASY_OK);
     return receipt;
 }
+static void node_make_receipt(struct rig *r, const struct asy_terms *terms, uint32_t out, enum asy_finish finish) {
+    uint64_t item = r->n.item_count++;
+    ASY_ASSERT(item < RIG_ITEMS);
+    r->n.items[item].terms = *terms;
+    r->n.items[item].receipt = rig_receipt(terms, out, finish);
+    r->n.items[item].prompt = (struct asy_hash){{(uint8_t)terms->link_seq}};
+    r->n.owed += r->n.items[item].receipt.amount;
+}
 /* The node makes a receipt and writes it down; with the link alive it is sent. */
 static void rig_make_receipt(struct rig *r, uint64_t job, uint32_t out, enum asy_finish finish, bool send) {
-    uint64_t item = r->n.item_count;
-    ASY_ASSERT(item < RIG_ITEMS);
-    struct asy_hash prompt = {{(uint8_t)job}};
-    r->n.items[item].terms = r->jobs[job].terms;
-    r->n.items[item].receipt = rig_receipt(&r->jobs[job].terms, out, finish);
-    r->n.items[item].prompt = prompt;
-    r->n.owed += r->n.items[item].receipt.amount;
-    r->n.item_count++;
-    if (send) {
-        uint64_t got = UINT64_MAX;
-        CHECK_OK(asy_link_node_done(r->node, &got, job, &r->n.items[item].receipt, &prompt));
-        CHECK_U64(got, item);
-    }
+    uint64_t item = r->n.item_count, got = item;
+    node_make_receipt(r, &r->jobs[job].terms, out, finish);
     r->jobs[job].state = RIG_GONE;
+    r->jobs[job].item = item;
+    if (send) {
+        CHECK_OK(asy_link_node_done(r->node, &got, job, &r->n.items[item].receipt, &r->n.items[item].prompt));
+    }
+    CHECK_U64(got, item);
+}
+/* Ends a job that the node gives up, without a receipt. */
+static void rig_gone(struct rig *r, uint64_t job) {
+    r->jobs[job].state = RIG_GONE;
+    r->jobs[job].item = UINT64_MAX;
+}
+/* The gateway cuts a job that it holds, once. */
+static enum asy_err rig_cancel(struct rig *r, uint64_t job, uint32_t keep, enum asy_cancel reason) {
+    enum asy_err err = asy_link_gw_cancel(r->gw, job, keep, reason);
+    if (err == ASY_OK && !r->cut[job]) {
+        r->cut[job] = r->g.tickets[job].cut = true;
+        r->g.tickets[job].keep = keep;
+    }
+    return err;
 }
 static void rig_done(struct rig *r, uint64_t job) {
     uint32_t out = r->jobs[job].sent;

@@ -112,9 +112,8 @@ static void test_cancel(void) {
     rig_send_tokens(r, job, 5);
     rig_settle_frames(r);
     rig_send_tokens(r, job, 7); /* crosses the cancel */
-    CHECK_OK(asy_link_gw_cancel(r->gw, job, 3, ASY_CANCEL_CLIENT));
-    r->cut[job] = true;
-    CHECK_OK(asy_link_gw_cancel(r->gw, job, 1, ASY_CANCEL_TIMEOUT)); /* said once */
+    CHECK_OK(rig_cancel(r, job, 3, ASY_CANCEL_CLIENT));
+    CHECK_OK(rig_cancel(r, job, 1, ASY_CANCEL_TIMEOUT)); /* said once */
     rig_settle_frames(r);
     CHECK(r->cancels == 1 && r->jobs[job].keep == 3 && r->last_reason == ASY_CANCEL_CLIENT);
     CHECK_U64(r->relayed[job], 5);
@@ -125,8 +124,7 @@ static void test_cancel(void) {
     /* before the node has answered the offer: it may accept, or reject, or do both at once */
     for (int how = 0; how < 3; how++) {
         uint64_t early = rig_offer(r, 20);
-        CHECK_OK(asy_link_gw_cancel(r->gw, early, 0, ASY_CANCEL_CLIENT));
-        r->cut[early] = true;
+        CHECK_OK(rig_cancel(r, early, 0, ASY_CANCEL_CLIENT));
         if (how == 2) { /* the accept crosses the cancel */
             rig_commit_gw(r);
             CHECK_OK(rig_deliver_node(r));
@@ -145,6 +143,25 @@ static void test_cancel(void) {
         rig_settle_frames(r);
         CHECK_U64(asy_link_gw_jobs(r->gw), 0);
     }
+    rig_free(r);
+}
+
+/* The cancel meets the receipt on the way: it covers too much and is refused, another one over what was kept is paid. */
+static void test_late_cancel(void) {
+    struct rig *r = rig_live(0);
+    uint64_t job = rig_offer(r, 20);
+    rig_settle_frames(r);
+    rig_accept(r, job);
+    rig_send_tokens(r, job, 5);
+    rig_settle_frames(r);
+    rig_done(r, job);
+    CHECK_OK(rig_cancel(r, job, 2, ASY_CANCEL_CLIENT));
+    rig_settle_frames(r);
+    CHECK(r->late_cancels == 1 && r->cancels == 0 && r->refused == 1 && r->resent == 1);
+    CHECK(r->g.tickets[job].paid && r->g.tickets[job].item == 1 && r->n.items[1].receipt.out_tokens == 2);
+    rig_tick(r, 100);
+    rig_settle_frames(r);
+    CHECK(rig_items_of(&r->g.nodes) == 2 && r->n.ack.cum == r->g.owed);
     rig_free(r);
 }
 
@@ -623,6 +640,8 @@ static void test_ticket_checkpoints(void) {
     c = raw_signed(&sig, s, to, items + 1, 2, 1, 2, ASY_CHECKPOINT_TICKETS);
     NODE_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
     NODE_ENDS(r, raw_checkpoint(&c, &sig, items + 1, 2));
+    c = raw_signed(&sig, s, to, items + 1, 1, 1, 2, ASY_CHECKPOINT_TICKETS);
+    NODE_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
     c = raw_signed(&sig, s, to, items, 3, 1, 3, ASY_CHECKPOINT_TICKETS); /* a gap */
     NODE_ENDS(r, raw_checkpoint(&c, &sig, items, 3));
     c = raw_signed(&sig, s, to, items, 3, 1, 0, ASY_CHECKPOINT_TICKETS); /* again */
@@ -644,9 +663,11 @@ static void test_ticket_checkpoints(void) {
     c = raw_signed(&sig, s, &rig_node_addrs[1], items, 3, 1, 2, ASY_CHECKPOINT_TICKETS);
     NODE_ENDS(r, raw_checkpoint(&c, &sig, items, 3));
     CHECK_U64(r->n.gateways.count, 1);
-    struct asy_hash four[4] = {items[0], items[1], items[2], {{9}}}; /* one that was never offered */
-    c = raw_signed(&sig, s, to, four, 4, 1, 2, ASY_CHECKPOINT_TICKETS);
-    NODE_ENDS(r, raw_checkpoint(&c, &sig, four, 4));
+    for (uint8_t last = 0; last < 2; last++) { /* one that was never offered */
+        struct asy_hash four[4] = {items[0], items[1], items[2], {{last}}};
+        c = raw_signed(&sig, s, to, four, 4, 1, 2, ASY_CHECKPOINT_TICKETS);
+        NODE_ENDS(r, raw_checkpoint(&c, &sig, four, 4));
+    }
     c = raw_signed(&sig, s, to, items, 2, 1, 2, ASY_CHECKPOINT_TICKETS); /* not all that came: the rest comes next */
     CHECK_OK(asy_link_node_recv(r->node, raw_checkpoint(&c, &sig, items, 2), &rig_why));
     c = raw_signed(&sig, s, to, items + 2, 1, 3, 4, ASY_CHECKPOINT_TICKETS); /* a number left out */
@@ -684,6 +705,7 @@ int main(void) {
     test_job();
     test_ends_without_receipt();
     test_cancel();
+    test_late_cancel();
     test_largest_offer();
     test_cadence();
     test_rollover();

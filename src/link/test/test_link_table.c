@@ -259,7 +259,7 @@ static enum asy_err gw_call(struct rig *r, enum state state, const char *event) 
         rig_env.mono_ns = asy_link_gw_deadline(r->gw);
         return asy_link_gw_tick(r->gw);
     } else {
-        CHECK(!"an event that this test does not know");
+        CHECK(0 && "an event that this test does not know");
     }
     return ASY_OK;
 }
@@ -526,7 +526,7 @@ static enum asy_err node_call(struct rig *r, const char *event) {
         rig_env.mono_ns = asy_link_node_deadline(r->node);
         return asy_link_node_tick(r->node);
     } else {
-        CHECK(!"an event that this test does not know");
+        CHECK(0 && "an event that this test does not know");
     }
     return ASY_OK;
 }
