@@ -56,9 +56,9 @@ static uint64_t asy_test_state;
 __attribute__((unused)) static uint64_t asy_test_random(void) {
     if (asy_test_state == 0) {
         const char *seed = getenv("SEED");
+        uint64_t now = (uint64_t)time(NULL) * 2654435761u + 1;
         /* allowed: a person types SEED, in decimal or hexadecimal */
-        asy_test_seed_value =
-            seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) * 2654435761u + 1;
+        asy_test_seed_value = seed != NULL ? strtoull(seed, NULL, 0) : now;
         asy_test_state = asy_test_seed_value;
     }
     uint64_t z = (asy_test_state += 0x9e3779b97f4a7c15u);

@@ -77,7 +77,7 @@ static void on_ear_closed(void *arg, struct asy_pipe *ear, enum asy_err err) {
     (void)arg;
     (void)ear;
     (void)err;
-    ASY_ASSERT(!"the bell is gone"); /* the other end is ours, and open until asy_chain_free */
+    ASY_ASSERT(false); /* the other end is ours, and open until asy_chain_free */
 }
 
 static void ring(const struct asy_chain *c) {

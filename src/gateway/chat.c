@@ -94,9 +94,9 @@ static bool was_tried(const struct job *job, const struct asy_addr *addr) {
     return false;
 }
 
-enum pick { PICK_NODE, PICK_BUSY, PICK_NONE };
+enum pick { PICK_NODE, PICK_BUSY, PICK_TOO_LONG, PICK_NONE };
 
-/* The best node with a free slot; BUSY when only full ones fit. */
+/* The best node with a free slot; BUSY when only full ones fit, TOO_LONG when all of them have too short a context. */
 static enum pick pick(struct job *job, struct node **ret_node, struct asy_why *why) {
     struct asy_gateway *g = job->g;
     asy_arena_reset(&g->scratch);
@@ -152,7 +152,7 @@ static enum pick pick(struct job *job, struct node **ret_node, struct asy_why *w
         return PICK_NONE; /* the best one had its chance */
     }
     struct asy_match_result result = {0};
-    bool busy = false;
+    bool busy = false, too_long = count != 0;
     for (size_t i = 0; i < count; i++) {
         /* nodes may serve one name from different files: the first that has a taker is taken */
         bool seen = false;
@@ -175,9 +175,11 @@ static enum pick pick(struct job *job, struct node **ret_node, struct asy_why *w
         }
         for (size_t k = 0; k < count; k++) {
             busy = busy || verdicts[k].reject == ASY_MATCH_REJECT_BUSY;
+            too_long = too_long && (verdicts[k].reject == ASY_MATCH_REJECT_CONTEXT ||
+                                    verdicts[k].reject == ASY_MATCH_REJECT_MODEL);
         }
     }
-    return busy ? PICK_BUSY : PICK_NONE;
+    return busy ? PICK_BUSY : too_long ? PICK_TOO_LONG : PICK_NONE;
 }
 
 /* ---- one segment ---------------------------------------------------------------------------------------- */
@@ -267,6 +269,12 @@ static void dispatch(struct job *job) {
             set_state(job, JOB_WAITING);
             job->wait_until_ns = now_ns(job->g) + WAIT_MS * 1000000ull;
         }
+        return;
+    case PICK_TOO_LONG:
+        (void)asy_why_set(&why, ASY_ERR_RANGE, "messages",
+                          "The messages and max_tokens together are longer than this model's context.");
+        answer_error(job, ASY_ERR_RANGE, &why);
+        finish_job(job);
         return;
     case PICK_NONE:
         if (job->timed_out) {

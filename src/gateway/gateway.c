@@ -71,7 +71,6 @@ static void on_turn(void *arg) {
         if (err != ASY_OK) {
             gateway_die(err, &why);
         }
-        asy_metric_add(ASY_M_store_commits_total, 1);
     }
 }
 
@@ -154,6 +153,9 @@ enum asy_err asy_gateway_new(struct asy_gateway **ret_gateway, struct asy_loop *
         asy_gateway_free(g);
         return err;
     }
+    /* after an outage the nodes come back first and send again what they are owed */
+    uint64_t wait_s = g->c.ticket_life_s < RECONNECT_S ? g->c.ticket_life_s : RECONNECT_S;
+    g->next_expire_ns = asy_env_mono_ns(g->env) + wait_s * 1000000000u;
     asy_loop_on_turn(loop, on_turn, g);
     g->wake_at_ns = UINT64_MAX;
     gateway_wake(g);

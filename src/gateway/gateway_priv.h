@@ -21,6 +21,7 @@ enum {
     PROMPT_OVERHEAD = 128,     /* tokens of template around a prompt */
     MAX_MESSAGES_LEN = ASY_MAX_FRAME - 64 * 1024, /* bytes of a request in canonical form: an offer must fit a frame */
     EXPIRE_GRACE_S = 5,        /* after a ticket's deadline, before it is void */
+    RECONNECT_S = 60,          /* nodes try again at least every 30 s: link protocol */
     ACK_PAY_BY_S = 600,        /* settlement format, section 1.2 */
 };
 

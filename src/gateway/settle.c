@@ -9,17 +9,33 @@
 
 enum {
     POLL_NS = 1000 * 1000 * 1000,  /* between looks at the chain */
-    RETRY_NS = 1000 * 1000 * 1000, /* after a failure */
+    RETRY_NS = 1000 * 1000 * 1000, /* after a failure; doubled with each further one ... */
+    RETRY_DOUBLINGS = 6,           /* ... this often at most */
+    BUSY_NS = 200 * 1000 * 1000,   /* until an account that waits for a batch is looked at again */
     WAIT_RECEIPT_S = 90,
     MAX_ENTRIES = 450, /* fresh lanes and links of one transaction under EIP-7825: settlement format, section 7 */
     MAX_CREDITS = 450,
-    CREDIT_AFTER_MS = 240 * 1000, /* well before the Acks' payBy */
+    /* A job's Ack is due 600 s after its receipt. Until then: its lane may wait for an open ticket (300 s), the batch for its interval
+     * (60 s), the credit for this long, and the chain for its block. */
+    CREDIT_AFTER_MS = 180 * 1000,
     MAX_DIRTY = 4096,
+};
+
+/* An account about which something is to be found out or done: one task at a time, repeated until the chain says what it should. */
+struct watch {
+    struct asy_addr addr;
+    bool running, again; /* a task is; news came meanwhile */
+    uint64_t due_ns;     /* when it is looked at again; 0 while a task runs */
+    uint32_t failures;   /* in a row */
+    UT_hash_handle hh;
 };
 
 struct settle {
     struct asy_evm_follower follower; /* the thread's while `polling` */
+    struct watch *watches;
     bool polling, synced, want_all, force;
+    bool reorged; /* since the accounts were last compared with the chain */
+    uint32_t retries;
     uint64_t poll_at_ns, batch_since_ms, uncredited_since_ms;
     uint64_t head, final;
     /* one batch at a time */
@@ -40,6 +56,8 @@ uint64_t settle_head(const struct asy_gateway *g) { return g->settle->head; }
 
 /* ---- one account: what the chain says of it, and what is to be done ------------------------------------------- */
 
+enum account_action { ACCOUNT_LOOK, ACCOUNT_OPEN, ACCOUNT_PULL };
+
 struct account_task {
     struct asy_gateway *g;
     struct asy_addr vault, self, requester;
@@ -47,7 +65,7 @@ struct account_task {
     struct asy_cap cap;
     struct asy_sig sig;
     struct asy_hash cap_hash;
-    enum { ACCOUNT_LOOK, ACCOUNT_OPEN, ACCOUNT_PULL } action;
+    enum account_action action;
     asy_u128 pull;
     /* found */
     struct asy_lane_facts facts;
@@ -119,7 +137,11 @@ static enum asy_err account_run(void *task, struct asy_evm *evm, struct asy_evm_
 
 static void account_done(void *task, enum asy_err err, const struct asy_why *why);
 
-static void post_account(struct asy_gateway *g, struct asy_account *a, int action, asy_u128 pull) {
+static void post_account(struct asy_gateway *g, struct watch *w, const struct asy_account *a,
+                         enum account_action action,
+                         asy_u128 pull) {
+    w->running = true;
+    w->due_ns = 0;
     struct account_task *t = asy_alloc(sizeof *t);
     *t = (struct account_task){.g = g,
                                .vault = g->c.market->vault,
@@ -136,42 +158,96 @@ static void post_account(struct asy_gateway *g, struct asy_account *a, int actio
 
 static asy_u128 least(asy_u128 a, asy_u128 b) { return a < b ? a : b; }
 
+static uint64_t retry_ns(const struct asy_gateway *g, uint32_t failures) {
+    return now_ns(g) + ((uint64_t)RETRY_NS << (failures < RETRY_DOUBLINGS ? failures : RETRY_DOUBLINGS));
+}
+
+/* A signed batch holds a nonce that the chain has not seen: a transaction behind it would wait for it, and it for the thread. */
+static bool batch_pending(const struct asy_gateway *g) {
+    struct asy_batch b;
+    return g->settle->busy || (asy_ledger_oldest_batch(g->ledger, &b, ASY_BATCH_SENT) == ASY_OK &&
+                               b.state == ASY_BATCH_SENT);
+}
+
 static void account_done(void *task, enum asy_err err, const struct asy_why *why) {
     struct account_task *t = task;
     struct asy_gateway *g = t->g;
     struct asy_account *a = asy_ledger_find_account(g->ledger, &t->requester);
+    struct watch *w;
+    HASH_FIND(hh, g->settle->watches, &t->requester, sizeof t->requester, w);
+    ASY_ASSERT(w != NULL && w->running);
+    w->running = false;
     char addr[ASY_ADDR_STR];
     asy_addr_format(addr, &t->requester);
     if (err != ASY_OK && err != ASY_ERR_CANCELLED) {
+        w->due_ns = retry_ns(g, w->failures++);
         asy_log(ASY_LOG_ODD, "settle.account", "account=%s action=%d err=%s why=\"%s\"", addr,
                 t->action, asy_err_name(err), why->text);
     }
+    if (err == ASY_OK) {
+        w->failures = 0;
+        w->due_ns = w->again ? now_ns(g) : 0;
+        w->again = false;
+    }
     if (err == ASY_OK && a != NULL && (t->facts.lane != 0 || a->lane == 0)) {
+        bool current = a->has_cap && asy_hash_eq(&a->cap_hash, &t->cap_hash);
+        if (!current) { /* the answer is about a cap that was replaced meanwhile */
+            t->facts.cap_open = a->cap_open;
+        }
         if (t->facts.lane != 0) {
             must(asy_ledger_set_lane(g->ledger, a, &t->facts));
         }
-        bool current = a->has_cap && asy_hash_eq(&a->cap_hash, &t->cap_hash);
         bool alive = current && t->cap.deadline > now_ms(g) / 1000 && t->facts.closes_at == 0;
         asy_u128 room = t->cap.max_locked > t->locked ? t->cap.max_locked - t->locked : 0;
         asy_u128 left = t->cap.max_spend > t->pulled ? t->cap.max_spend - t->pulled : 0;
         asy_u128 want = least(least(room, left), t->facts.free);
-        if (alive && !t->facts.cap_open && t->action != ACCOUNT_OPEN) {
-            post_account(g, a, ACCOUNT_OPEN, want);
-        } else if (alive && t->facts.cap_open && t->action == ACCOUNT_LOOK && want != 0 &&
-                   want >= t->cap.max_locked / 4) { /* in tranches: small change is not worth a transaction */
-            post_account(g, a, ACCOUNT_PULL, want);
+        bool open = alive && !t->facts.cap_open && t->action != ACCOUNT_OPEN;
+        bool pull = alive && t->facts.cap_open && t->action == ACCOUNT_LOOK && want != 0 &&
+                    want >= t->cap.max_locked / 4; /* in tranches: small change is not worth a transaction */
+        if ((open || pull) && batch_pending(g)) {
+            w->due_ns = now_ns(g) + BUSY_NS;
+        } else if (open || pull) {
+            post_account(g, w, a, open ? ACCOUNT_OPEN : ACCOUNT_PULL, want);
         } else if (t->action != ACCOUNT_LOOK) {
             asy_log(ASY_LOG_INFO, "lane.funded", "account=%s lane=%u", addr, t->facts.lane);
         }
+    }
+    if (!w->running && w->due_ns == 0) {
+        HASH_DEL(g->settle->watches, w);
+        asy_free(w);
     }
     asy_free(t);
 }
 
 void settle_account(struct asy_gateway *g, struct asy_account *a) {
-    post_account(g, a, ACCOUNT_LOOK, 0);
+    struct watch *w;
+    HASH_FIND(hh, g->settle->watches, &a->addr, sizeof a->addr, w);
+    if (w == NULL) {
+        w = asy_alloc(sizeof *w);
+        w->addr = a->addr;
+        HASH_ADD(hh, g->settle->watches, addr, sizeof w->addr, w);
+    }
+    if (w->running) {
+        w->again = true;
+    } else {
+        post_account(g, w, a, ACCOUNT_LOOK, 0);
+    }
 }
 
-static void look_at(void *arg, struct asy_account *a) { settle_account(arg, a); }
+static void look_at_due(struct asy_gateway *g, uint64_t now) {
+    struct watch *w, *next;
+    HASH_ITER(hh, g->settle->watches, w, next) {
+        if (!w->running && w->due_ns <= now) {
+            post_account(g, w, asy_ledger_find_account(g->ledger, &w->addr), ACCOUNT_LOOK, 0);
+        }
+    }
+}
+
+static void look_at(void *arg, struct asy_account *a) {
+    if (a->has_cap || a->lane != 0) {
+        settle_account(arg, a);
+    }
+}
 
 /* ---- following the chain -------------------------------------------------------------------------------------------- */
 
@@ -273,6 +349,7 @@ static void poll_done(void *task, enum asy_err err, const struct asy_why *why) {
     struct settle *s = g->settle;
     s->polling = false;
     s->poll_at_ns = now_ns(g) + POLL_NS;
+    s->reorged = s->reorged || p->reverted || p->lost; /* the follower went on, whatever failed afterwards */
     if (err == ASY_ERR_STATE || p->lost) {
         asy_log(ASY_LOG_BROKEN, "chain.lost", "action=\"reading the chain anew\"");
         asy_evm_follower_init(&s->follower, g->c.market->from_block, g->c.final_depth, on_event, NULL);
@@ -280,6 +357,7 @@ static void poll_done(void *task, enum asy_err err, const struct asy_why *why) {
         err = ASY_ERR_AGAIN;
     }
     if (err != ASY_OK) {
+        s->want_all = s->want_all || p->overflow || p->account_count + p->lane_count + p->node_count != 0;
         if (err != ASY_ERR_CANCELLED && err != ASY_ERR_AGAIN) {
             asy_log(ASY_LOG_ODD, "chain.poll", "err=%s why=\"%s\"", asy_err_name(err), why->text);
         }
@@ -299,12 +377,10 @@ static void poll_done(void *task, enum asy_err err, const struct asy_why *why) {
                 (unsigned long long)asy_ledger_batch_count(g->ledger));
         gateway_die(ASY_ERR_CONFLICT, NULL);
     }
-    if (p->reverted || !s->synced) {
-        step_back(g, p->view.batches);
-    }
+    step_back(g, p->view.batches); /* always: a batch may be taken back before the follower saw its block */
     make_final(g);
-    if (p->reverted || p->overflow || s->want_all || !s->synced) {
-        s->want_all = false;
+    if (s->reorged || p->overflow || s->want_all || !s->synced) {
+        s->want_all = s->reorged = false;
         asy_ledger_each_account(g->ledger, look_at, g);
         for (struct node *n = g->nodes; n != NULL; n = n->next) {
             nodes_check_chain(n);
@@ -409,6 +485,7 @@ static enum asy_err sign_run(void *task, struct asy_evm *evm, struct asy_evm_acc
 
 static void batch_confirmed(struct asy_gateway *g, uint64_t number, uint64_t block, uint64_t gas) {
     struct asy_batch b;
+    g->settle->retries = 0;
     must(asy_ledger_set_batch_state(g->ledger, number, ASY_BATCH_CONFIRMED, block));
     must(asy_ledger_get_batch(g->ledger, &b, number));
     asy_metric_add(ASY_M_batches_posted_total, 1);
@@ -421,7 +498,7 @@ static void batch_confirmed(struct asy_gateway *g, uint64_t number, uint64_t blo
 
 static void retry_later(struct asy_gateway *g, const char *what, uint64_t number, enum asy_err err,
                         const struct asy_why *why) {
-    g->settle->retry_at_ns = now_ns(g) + RETRY_NS;
+    g->settle->retry_at_ns = retry_ns(g, g->settle->retries++);
     if (err != ASY_ERR_CANCELLED) {
         asy_log(ASY_LOG_ODD, what, "number=%llu err=%s why=\"%s\"", (unsigned long long)number,
                 asy_err_name(err), why->text);
@@ -568,6 +645,7 @@ void settle_tick(struct asy_gateway *g, uint64_t now, uint64_t *min_deadline_ns)
     if (!s->polling && now >= s->poll_at_ns) {
         start_poll(g);
     }
+    look_at_due(g, now);
     if (!s->synced || s->busy || now < s->retry_at_ns) {
         return;
     }
@@ -610,6 +688,14 @@ enum asy_err settle_new(struct asy_gateway *g, struct asy_why *why) {
 }
 
 void settle_free(struct asy_gateway *g) {
+    struct watch *w, *next;
+    if (g->settle == NULL) {
+        return;
+    }
+    HASH_ITER(hh, g->settle->watches, w, next) {
+        HASH_DEL(g->settle->watches, w);
+        asy_free(w);
+    }
     asy_free(g->settle);
     g->settle = NULL;
 }

@@ -107,17 +107,24 @@ static enum asy_err last(struct book *b, const struct asy_addr *gateway, uint64_
     return ASY_OK;
 }
 
+static enum asy_err sums(struct book *b, const struct asy_addr *gateway, uint64_t *ret_items,
+                         asy_u128 *ret_owed) {
+    bool row;
+    asy_stmt_bind_addr(b->total_get, 1, gateway);
+    ASY_TRY(asy_stmt_step(&row, b->total_get, NULL));
+    *ret_items = row ? asy_stmt_col_u64(b->total_get, 0) : 0;
+    *ret_owed = row ? asy_stmt_col_u128(b->total_get, 1) : 0;
+    if (row) {
+        asy_stmt_reset(b->total_get);
+    }
+    return ASY_OK;
+}
+
 enum asy_err book_totals(struct book *b, struct book_totals *ret, const struct asy_addr *gateway) {
     struct book_totals t = {0};
     uint64_t ignored = 0;
     bool row;
-    asy_stmt_bind_addr(b->total_get, 1, gateway);
-    ASY_TRY(asy_stmt_step(&row, b->total_get, NULL));
-    if (row) {
-        t.items = asy_stmt_col_u64(b->total_get, 0);
-        t.owed = asy_stmt_col_u128(b->total_get, 1);
-        asy_stmt_reset(b->total_get);
-    }
+    ASY_TRY(sums(b, gateway, &t.items, &t.owed));
     ASY_TRY(last(b, gateway, ASY_CHECKPOINT_RECEIPTS, &t.checkpoint_next, &t.items_signed));
     ASY_TRY(last(b, gateway, ASY_CHECKPOINT_TICKETS, &ignored, &t.tickets_have));
     asy_stmt_bind_addr(b->ack_get, 1, gateway);
@@ -142,9 +149,10 @@ enum asy_err book_add_ticket(struct book *b, const struct asy_terms *terms) {
 enum asy_err book_add_receipt(struct book *b, const struct asy_terms *terms,
                               const struct asy_receipt *receipt, const struct asy_hash *prompt_digest,
                               uint64_t item) {
-    struct book_totals t;
-    ASY_TRY(book_totals(b, &t, &terms->gateway));
-    ASY_ASSERT(item == t.items);
+    uint64_t items;
+    asy_u128 owed;
+    ASY_TRY(sums(b, &terms->gateway, &items, &owed));
+    ASY_ASSERT(item == items);
     uint8_t terms_body[ASY_TERMS_LEN], receipt_body[ASY_RECEIPT_LEN];
     asy_stmt_bind_addr(b->receipt_add, 1, &terms->gateway);
     asy_stmt_bind_u64(b->receipt_add, 2, item);
@@ -154,7 +162,7 @@ enum asy_err book_add_receipt(struct book *b, const struct asy_terms *terms,
     ASY_TRY(asy_stmt_run(b->receipt_add, NULL));
     asy_stmt_bind_addr(b->total_put, 1, &terms->gateway);
     asy_stmt_bind_u64(b->total_put, 2, item + 1);
-    asy_stmt_bind_u128(b->total_put, 3, t.owed + receipt->amount);
+    asy_stmt_bind_u128(b->total_put, 3, owed + receipt->amount);
     return asy_stmt_run(b->total_put, NULL);
 }
 

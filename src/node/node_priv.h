@@ -57,6 +57,7 @@ struct job {
     uint32_t in_tokens, cached_tokens;
     struct asy_hash prompt_digest;
     uint64_t first_ms, last_ms;
+    asy_u128 amount; /* of its receipt, once it has ended */
     uint32_t *ids;
     uint32_t count, cap; /* tokens */
     /* the offer, until the engine has it */
@@ -68,10 +69,18 @@ struct job {
 /* A spending cap seen in tickets, as the chain knows it. */
 struct known_cap {
     struct asy_hash hash;
-    enum { CAP_ASKED, CAP_GOOD, CAP_BAD } state;
-    uint64_t ends_at, asked_ms; /* Unix s; ms */
+    enum { CAP_UNKNOWN, CAP_GOOD, CAP_BAD } state;
+    bool asked;                 /* a task about it is running */
+    uint64_t ends_at, known_ms; /* Unix s; ms, when the chain said so */
     UT_hash_handle hh;
 };
+
+/* A checkpoint of ours that the gateway has not answered with an Ack. */
+struct open_checkpoint {
+    uint64_t end, sent_ms; /* items before `end` are covered by it and those before it; Unix ms */
+    asy_u128 owed;         /* our total with them; 0: not known, it is of an earlier connection */
+};
+enum { OPEN_CHECKPOINTS = 64 };
 
 struct uplink {
     struct asy_node *n;
@@ -86,8 +95,15 @@ struct uplink {
     uint32_t link_number;
     asy_u128 credited; /* on chain */
     struct book_totals totals;
-    uint64_t unacked, unacked_since_ms; /* receipts whose signature has left, not covered by an Ack; since when */
-    struct job *jobs;                   /* by seq */
+    struct open_checkpoint open[OPEN_CHECKPOINTS]; /* oldest first */
+    uint32_t open_count;
+    uint64_t acked_items; /* items before this were answered with an Ack */
+    asy_u128 refused;     /* of our total, what the gateway's Acks leave out */
+    bool refused_known;
+    uint32_t refusals;    /* Acks that left out more than the one before, less those that did not */
+    uint64_t refuse_until_ms; /* offers: there were too many of them */
+    struct job *jobs;     /* by seq */
+    struct job *ended;    /* by seq: the last ones, should the gateway cut one that it does not know to be over */
     struct known_cap *caps;
 };
 

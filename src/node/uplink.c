@@ -6,10 +6,14 @@
 enum {
     DIAL_MIN_MS = 200,
     DIAL_MAX_MS = 30000,
-    CAP_FRESH_MS = 60000,  /* how long the chain's word about a cap is good */
+    CAP_FRESH_MS = 60000,  /* how long the chain's word about a cap is good; from half of it on, it is asked again meanwhile */
     CAP_RETRY_MS = 2000,   /* how soon an unknown one is asked for again */
+    CAPS_KEPT = 4096,
+    ENDED_KEPT = 256,
     UNACKED_JOBS = 8,      /* settlement format, section 1.2: receipts without an Ack ... */
     UNACKED_MS = 5000,     /* ... that are older than this, since a burst shares one Ack */
+    REFUSALS = 8,          /* Acks that leave out receipts, beyond those that do not ... */
+    REFUSED_MS = 60000,    /* ... before offers are refused, for this long */
 };
 
 static void must(enum asy_err err) {
@@ -28,15 +32,46 @@ static struct job *find_job(struct uplink *up, uint64_t seq) {
     return job;
 }
 
-static void free_job(struct job *job) {
+static void forget(struct job *job) {
+    asy_arena_done(&job->arena);
+    asy_free(job->ids);
+    asy_free(job);
+}
+
+static void unlist(struct job *job) {
     struct uplink *up = job->up;
     HASH_DELETE(by_seq, up->jobs, job);
     if (job->key != 0) {
         HASH_DELETE(by_key, up->n->by_key, job);
     }
-    asy_arena_done(&job->arena);
-    asy_free(job->ids);
-    asy_free(job);
+    if (up->n->draining && up->jobs == NULL) {
+        node_wake(up->n);
+    }
+}
+
+static void free_job(struct job *job) {
+    unlist(job);
+    forget(job);
+}
+
+static void keep_ended(struct job *job) {
+    struct uplink *up = job->up;
+    HASH_ADD(by_seq, up->ended, seq, sizeof job->seq, job);
+    if (HASH_CNT(by_seq, up->ended) > ENDED_KEPT) {
+        struct job *oldest = up->ended;
+        HASH_DELETE(by_seq, up->ended, oldest);
+        forget(oldest);
+    }
+}
+
+static void drop_ended(struct uplink *up, uint64_t below) {
+    struct job *job, *next;
+    HASH_ITER(by_seq, up->ended, job, next) {
+        if (job->seq < below) {
+            HASH_DELETE(by_seq, up->ended, job);
+            forget(job);
+        }
+    }
 }
 
 static void reject(struct job *job, enum asy_reject reason, const char *text) {
@@ -73,7 +108,13 @@ static void start(struct job *job) {
     }
     HASH_ADD(by_key, n->by_key, key, sizeof job->key, job);
     asy_arena_reset(&job->arena); /* the engine has its copy */
-    must(book_add_ticket(n->book, &job->terms));
+    err = book_add_ticket(n->book, &job->terms);
+    if (err == ASY_ERR_CONFLICT) {
+        asy_engine_cancel(n->engine, job->key);
+        reject(job, ASY_REJECT_TERMS, "a ticket with this linkSeq was accepted before");
+        return;
+    }
+    must(err);
     job->accepted = true;
     if (asy_link_node_accept(up->link, job->seq) != ASY_OK) {
         asy_log(ASY_LOG_ODD, "job.accept", "seq=%llu err=not_held", (unsigned long long)job->seq);
@@ -98,59 +139,79 @@ static enum asy_err cap_run(void *task, struct asy_evm *evm, struct asy_evm_acco
     return asy_evm_vault_cap(evm, &t->state, &t->vault, &t->hash, why);
 }
 
+static bool cap_usable(const struct uplink *up, const struct known_cap *cap) {
+    return cap->state == CAP_GOOD && now_ms(up) - cap->known_ms <= CAP_FRESH_MS;
+}
+
+static void decide(struct job *job, const struct known_cap *cap, const char *otherwise) {
+    if (cap_usable(job->up, cap) && job->terms.issued_at <= cap->ends_at) {
+        start(job);
+    } else {
+        reject(job, ASY_REJECT_TERMS, otherwise);
+    }
+}
+
+static const char bad_cap[] = "the cap is not registered on chain, or has ended";
+
 static void cap_done(void *task, enum asy_err err, const struct asy_why *why) {
     struct cap_task *t = task;
     struct uplink *up = &t->n->up;
     struct known_cap *cap;
     HASH_FIND(hh, up->caps, &t->hash, sizeof t->hash, cap);
-    if (err != ASY_OK && err != ASY_ERR_CANCELLED) {
+    ASY_ASSERT(cap != NULL); /* one that is asked for stays */
+    cap->asked = false;
+    if (err == ASY_OK) {
+        cap->state = t->state.lane != 0 ? CAP_GOOD : CAP_BAD;
+        cap->ends_at = t->state.ends_at_s;
+        cap->known_ms = now_ms(up);
+    } else if (err != ASY_ERR_CANCELLED) {
         asy_log(ASY_LOG_ODD, "cap.look", "err=%s why=\"%s\"", asy_err_name(err), why->text);
     }
-    if (cap != NULL) {
-        cap->state = err == ASY_OK && t->state.lane != 0 ? CAP_GOOD : CAP_BAD;
-        cap->ends_at = t->state.ends_at_s;
-        cap->asked_ms = now_ms(up);
-        struct job *job, *next;
-        HASH_ITER(by_seq, up->jobs, job, next) {
-            if (job->key == 0 && asy_hash_eq(&job->terms.cap, &t->hash)) {
-                if (cap->state == CAP_GOOD && job->terms.issued_at <= cap->ends_at) {
-                    start(job);
-                } else {
-                    reject(job, ASY_REJECT_TERMS, "the cap is not registered on chain, or has ended");
-                }
-            }
+    struct job *job, *next;
+    HASH_ITER(by_seq, up->jobs, job, next) {
+        if (job->key == 0 && asy_hash_eq(&job->terms.cap, &t->hash)) {
+            decide(job, cap, err == ASY_OK ? bad_cap : "the chain could not be asked about the cap");
         }
     }
     asy_free(t);
 }
 
+static struct known_cap *find_cap(struct uplink *up, const struct asy_hash *hash) {
+    struct known_cap *cap, *old, *next;
+    HASH_FIND(hh, up->caps, hash, sizeof *hash, cap);
+    if (cap != NULL) {
+        return cap;
+    }
+    HASH_ITER(hh, up->caps, old, next) { /* oldest first; it ends at the first, but where the chain is asked about it */
+        if (HASH_COUNT(up->caps) < CAPS_KEPT) {
+            break;
+        }
+        if (!old->asked) {
+            HASH_DEL(up->caps, old);
+            asy_free(old);
+        }
+    }
+    cap = asy_alloc(sizeof *cap);
+    cap->hash = *hash;
+    HASH_ADD(hh, up->caps, hash, sizeof cap->hash, cap);
+    return cap;
+}
+
+/* What the chain said lately decides at once; otherwise the job waits for its answer. */
 static void look_up_cap(struct job *job) {
     struct uplink *up = job->up;
-    struct known_cap *cap;
-    HASH_FIND(hh, up->caps, &job->terms.cap, sizeof job->terms.cap, cap);
-    uint64_t now = now_ms(up);
-    if (cap == NULL) {
-        cap = asy_alloc(sizeof *cap);
-        cap->hash = job->terms.cap;
-        cap->state = CAP_BAD;
-        HASH_ADD(hh, up->caps, hash, sizeof cap->hash, cap);
-    }
-    uint64_t fresh = cap->state == CAP_GOOD ? CAP_FRESH_MS : CAP_RETRY_MS;
-    bool stale = cap->asked_ms == 0 || now - cap->asked_ms > fresh;
-    if (cap->state != CAP_ASKED && !stale) {
-        if (cap->state == CAP_GOOD && job->terms.issued_at <= cap->ends_at) {
-            start(job);
-        } else {
-            reject(job, ASY_REJECT_TERMS, "the cap is not registered on chain, or has ended");
-        }
-        return;
-    }
-    if (cap->state != CAP_ASKED) {
-        cap->state = CAP_ASKED;
+    struct known_cap *cap = find_cap(up, &job->terms.cap);
+    uint64_t age = now_ms(up) - cap->known_ms;
+    bool known = cap_usable(up, cap) || (cap->state == CAP_BAD && age <= CAP_RETRY_MS);
+    if (!cap->asked && (!known || (cap->state == CAP_GOOD && age > CAP_FRESH_MS / 2))) {
         struct cap_task *t = asy_alloc(sizeof *t);
         *t = (struct cap_task){.n = up->n, .vault = up->n->domain.vault, .hash = cap->hash};
+        cap->asked = true;
         asy_chain_post(up->n->chain, cap_run, cap_done, t);
-    } /* cap_done starts all that wait */
+    }
+    if (known) {
+        decide(job, cap, bad_cap);
+    } /* else cap_done does */
 }
 
 /* ---- offers --------------------------------------------------------------------------------------------------- */
@@ -181,8 +242,13 @@ static enum asy_reject judge(struct uplink *up, const struct asy_link_offer *o, 
         *ret_why = "not allowed by its cap";
         return ASY_REJECT_TERMS;
     }
-    if (up->unacked > UNACKED_JOBS && now_ms(up) - up->unacked_since_ms > UNACKED_MS) {
+    if (up->open_count != 0 && up->totals.items - up->acked_items > UNACKED_JOBS &&
+        now_ms(up) - up->open[0].sent_ms > UNACKED_MS) {
         *ret_why = "too many receipts without an Ack";
+        return ASY_REJECT_UNPAID;
+    }
+    if (now_ms(up) < up->refuse_until_ms) {
+        *ret_why = "too many receipts that Acks leave out";
         return ASY_REJECT_UNPAID;
     }
     asy_u128 acked = up->totals.has_ack ? up->totals.ack.cum : 0;
@@ -291,7 +357,7 @@ void uplink_on_tokens(struct job *job, const struct asy_engine_tokens *t) {
 }
 
 /* The receipt over the first `keep` tokens; written down. */
-static struct asy_receipt make_receipt(struct job *job, uint32_t keep, enum asy_finish finish) {
+static struct asy_receipt make_receipt(const struct job *job, uint32_t keep, enum asy_finish finish) {
     struct asy_receipt r = {
         .in_tokens = job->in_tokens,
         .cached_tokens = job->cached_tokens,
@@ -320,8 +386,10 @@ static void end_with_receipt(struct job *job, uint32_t keep, enum asy_finish fin
         node_die(err, NULL); /* the receipt is written under a number that the link does not know */
     }
     ASY_ASSERT(item + 1 == up->totals.items);
-    up->unacked_since_ms = up->unacked++ == 0 ? now_ms(up) : up->unacked_since_ms;
-    free_job(job);
+    unlist(job);
+    job->count = keep;
+    job->amount = r.amount;
+    keep_ended(job);
 }
 
 void uplink_on_done(struct job *job, const struct asy_engine_done *done) {
@@ -378,6 +446,25 @@ static void on_cancel(void *arg, uint64_t seq, uint32_t keep, uint32_t reason) {
     end_with_receipt(job, keep < job->count ? keep : job->count, ASY_FINISH_CANCELLED);
 }
 
+/* The client had left before the end, but our receipt was on its way: one over what the client took takes its place. */
+static void on_late_cancel(void *arg, uint64_t seq, uint32_t keep, uint32_t reason) {
+    (void)reason;
+    struct uplink *up = arg;
+    struct job *job;
+    HASH_FIND(by_seq, up->ended, &seq, sizeof seq, job);
+    if (job == NULL || keep >= job->count) {
+        return; /* what was signed fits */
+    }
+    struct asy_receipt r = make_receipt(job, keep, ASY_FINISH_CANCELLED);
+    struct asy_hash h;
+    up->totals.owed -= job->amount; /* of the two receipts one counts */
+    asy_object_hash(&h, ASY_OBJ_RECEIPT, &r);
+    asy_link_node_resend_receipt(up->link, &job->terms, &r, &job->prompt_digest, up->totals.items - 1);
+    asy_link_node_adopt_unsigned(up->link, &h);
+    HASH_DELETE(by_seq, up->ended, job);
+    forget(job);
+}
+
 static void on_credit(void *arg, uint64_t seq, uint32_t tokens) {
     struct uplink *up = arg;
     struct job *job = find_job(up, seq);
@@ -398,25 +485,62 @@ static void on_tickets(void *arg, const struct asy_checkpoint *c, const struct a
     up->totals.tickets_have = c->first + c->count;
 }
 
+/* Each of our checkpoints is answered with one Ack, in order. */
+static void await_ack(struct uplink *up, const struct asy_checkpoint *c, asy_u128 owed) {
+    struct open_checkpoint open = {c->first + c->count, now_ms(up), owed};
+    if (up->open_count == OPEN_CHECKPOINTS) { /* seconds without an answer: offers are refused by now */
+        open.sent_ms = up->open[--up->open_count].sent_ms;
+        open.owed = 0;
+    }
+    up->open[up->open_count++] = open;
+}
+
 static void on_signed(void *arg, const struct asy_checkpoint *c, const struct asy_sig *sig) {
     struct uplink *up = arg;
     must(book_add_checkpoint(up->n->book, &up->gateway, c, sig));
+    await_ack(up, c, up->totals.owed);
     up->totals.items_signed = c->first + c->count;
     up->totals.checkpoint_next = c->number + 1;
 }
 
-static void on_ack(void *arg, const struct asy_ack *ack, const struct asy_sig *sig) {
-    struct uplink *up = arg;
+static void keep_ack(struct uplink *up, const struct asy_ack *ack, const struct asy_sig *sig) {
     if (!up->totals.has_ack || ack->cum >= up->totals.ack.cum) {
         must(book_set_ack(up->n->book, ack, sig));
         up->totals.has_ack = true;
         up->totals.ack = *ack;
         up->totals.ack_sig = *sig;
     }
-    if (up->totals.ack.cum >= up->totals.owed) {
-        up->unacked = 0;
-    } else {
-        up->unacked_since_ms = now_ms(up); /* it acknowledges: only the newest are missing */
+}
+
+/* The gateway may refuse a receipt (settlement format, attack 29); a node that it refuses too often does not go on working for it. */
+static void count_refusals(struct uplink *up, asy_u128 owed, asy_u128 cum) {
+    asy_u128 refused = owed > cum ? owed - cum : 0;
+    if (up->refused_known && refused > up->refused) {
+        char usd[ASY_USD_STR];
+        asy_usd_format(usd, (struct asy_usd){refused - up->refused});
+        asy_log(ASY_LOG_ODD, "ack.short", "usd=%s why=\"the gateway left out a receipt\"", usd);
+        if (++up->refusals > REFUSALS) { /* then it may try again */
+            up->refusals = 0;
+            up->refuse_until_ms = now_ms(up) + REFUSED_MS;
+        }
+    } else if (up->refusals != 0) {
+        up->refusals--;
+    }
+    up->refused = refused;
+    up->refused_known = true;
+}
+
+static void on_ack(void *arg, const struct asy_ack *ack, const struct asy_sig *sig) {
+    struct uplink *up = arg;
+    keep_ack(up, ack, sig);
+    drop_ended(up, ack->up_to);
+    if (up->open_count != 0) {
+        struct open_checkpoint answered = up->open[0];
+        memmove(up->open, up->open + 1, --up->open_count * sizeof up->open[0]);
+        up->acked_items = answered.end;
+        if (answered.owed != 0) {
+            count_refusals(up, answered.owed, ack->cum);
+        }
     }
 }
 
@@ -476,11 +600,12 @@ static enum asy_err on_welcome(void *arg, const struct asy_addr *gateway,
     struct book *book = up->n->book;
     up->live = true;
     up->failures = 0;
-    up->link_number = w->link;
+    up->link_number = w->link != 0 ? w->link : up->link_number; /* the gateway may hear of it later than the node */
     up->credited = w->credited > up->credited ? w->credited : up->credited;
     if (w->has_ack) {
-        on_ack(up, &w->ack, &w->ack_sig);
+        keep_ack(up, &w->ack, &w->ack_sig);
     }
+    up->acked_items = w->receipts_have;
     /* what the gateway has no signed checkpoint for is sent again: signed receipts with their checkpoints, then the unsigned */
     struct resend r = {up, false};
     struct stored_checkpoints s = {0};
@@ -489,6 +614,7 @@ static enum asy_err on_welcome(void *arg, const struct asy_addr *gateway,
         must(book_receipts(book, &up->gateway, s.c[i].first, s.c[i].first + s.c[i].count,
                            resend_receipt, &r));
         asy_link_node_resend_checkpoint(up->link, &s.c[i], &s.sig[i]);
+        await_ack(up, &s.c[i], 0);
     }
     asy_free(s.c);
     asy_free(s.sig);
@@ -526,7 +652,6 @@ static void ws_message(void *arg, struct asy_ws *ws, struct asy_bytes in) {
                 why.text);
         asy_ws_close(ws, err == ASY_ERR_PEER ? ASY_WS_PROTOCOL : ASY_WS_POLICY, why.text);
     }
-    node_wake(up->n);
 }
 
 static void backoff(struct uplink *up) {
@@ -566,7 +691,9 @@ static void ws_close(void *arg, struct asy_ws *ws, uint16_t code, const char *re
     drop_jobs(up);
     asy_link_node_free(up->link);
     up->link = NULL;
-    up->unacked = 0;
+    up->open_count = up->refusals = 0;
+    up->refused_known = false;
+    drop_ended(up, UINT64_MAX);
     if (!up->n->closing) {
         backoff(up);
     }
@@ -595,7 +722,7 @@ static void dial(struct uplink *up) {
         .next_item = up->totals.items_signed,
         .next_checkpoint = up->totals.checkpoint_next,
         .on = {on_send, on_welcome, on_offer, on_cancel, on_credit, on_tickets, on_signed, on_ack,
-               on_batch, on_drain},
+               on_batch, on_drain, on_late_cancel},
         .arg = up,
     };
     struct asy_why why = {{0}, {0}};
@@ -647,6 +774,7 @@ void uplink_init(struct uplink *up, struct asy_node *n) {
 void uplink_done(struct uplink *up) {
     struct job *job, *next;
     HASH_ITER(by_seq, up->jobs, job, next) { free_job(job); }
+    drop_ended(up, UINT64_MAX);
     struct known_cap *cap, *next_cap;
     HASH_ITER(hh, up->caps, cap, next_cap) {
         HASH_DEL(up->caps, cap);

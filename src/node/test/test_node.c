@@ -1,0 +1,604 @@
+/* The node, whole, on a real chain, against a gateway that the test plays by hand through the gateway's end of the link: it registers, judges
+ * tickets by their caps on chain, answers within its credit, signs for what was kept, sends again what was not signed, and does not work for
+ * a gateway that leaves out its receipts. */
+#include <dirent.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/test.h"
+#include "chain/chain.h"
+#include "node/node.h"
+#include "sample/sample.h"
+
+#define SECOND  1000000000ull              /* ns */
+#define USD(n)  ((asy_u128)(n) * 1000000u) /* base units */
+#define PICO(n) (USD(n) * 1000000u)
+#define ETHER   ((asy_u128)1000000000000000000u)
+
+enum { CHAIN_ID = 31337, PRICE_IN = 10000, PRICE_OUT = 40000, SLOTS = 4, MAX_SEEN = 64 };
+
+static struct asy_why why; /* of the last call */
+#define MUST(call)                                                                                \
+    do {                                                                                          \
+        enum asy_err must_ = (call);                                                              \
+        if (must_ != ASY_OK) {                                                                    \
+            fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call,                     \
+                    asy_err_name(must_), why.text);                                               \
+            exit(1);                                                                              \
+        }                                                                                         \
+    } while (0)
+
+static uint64_t mono_ns(void) { return asy_env_mono_ns(asy_env_system()); }
+static uint64_t wall_s(void) { return asy_env_wall_ms(asy_env_system()) / 1000; }
+
+static struct asy_loop *loop;
+static uint32_t hook_calls;
+static void on_hook(void *arg) {
+    (void)arg;
+    if (++hook_calls == 2) { /* the first comes before anything was waited for */
+        asy_loop_stop(loop);
+    }
+}
+#define UNTIL(cond)                                                                               \
+    for (uint64_t until_ = mono_ns() + 60 * SECOND; !(cond);) {                                   \
+        hook_calls = 0;                                                                           \
+        asy_loop_run(loop);                                                                       \
+        if (mono_ns() > until_) {                                                                 \
+            fprintf(stderr, "line %d: never: %s\n", __LINE__, #cond);                             \
+            exit(1);                                                                              \
+        }                                                                                         \
+    }
+
+/* ---- the chain ------------------------------------------------------------------------------------------ */
+
+struct actor {
+    struct asy_signer *signer;
+    struct asy_evm_account account;
+    struct asy_addr addr;
+};
+static char dir[] = "/tmp/assay-test-node-XXXXXX";
+static struct asy_evm_anvil anvil;
+static struct asy_evm *evm;
+static struct asy_evm_market market;
+static struct asy_domain domain;
+static struct actor owner, gateway, requester, worker;
+static struct asy_cap cap;
+static struct asy_sig cap_sig;
+
+static void actor_init(struct actor *a, uint8_t number, enum asy_signer_role role) {
+    struct asy_seckey key; /* of this test alone */
+    memset(key.b, number, sizeof key.b);
+    MUST(asy_signer_new_local(&a->signer, role, &key));
+    a->addr = asy_signer_addr(a->signer);
+    asy_evm_account_init(&a->account, &a->addr, CHAIN_ID, asy_chain_sign, a->signer);
+    MUST(asy_evm_anvil_set_balance(evm, &a->addr, 1000 * ETHER, &why));
+}
+
+static void send_tx(struct actor *from, const struct asy_addr *to, struct asy_buf *data) {
+    struct asy_evm_intent intent = {.to = to, .data = asy_buf_bytes(data)};
+    struct asy_evm_submit_options options = {.confirmations = 1, .deadline_ns = mono_ns() + 60 * SECOND};
+    struct asy_evm_receipt receipt;
+    MUST(asy_evm_submit(&from->account, evm, &receipt, NULL, &intent, &options, &why));
+    asy_buf_clear(data);
+}
+#define DO(from, to, encode)                                                                      \
+    do {                                                                                          \
+        MUST(encode);                                                                             \
+        send_tx((from), &market.to, &data);                                                       \
+    } while (0)
+
+/* False: anvil is not installed. The requester has money, and a signed cap that is not registered yet. */
+static bool chain_begin(void) {
+    const char *bin = getenv("ANVIL") != NULL ? getenv("ANVIL") : ".deps/bin/anvil";
+    if (access(bin, X_OK) != 0) {
+        return false;
+    }
+    ASY_ASSERT(mkdtemp(dir) != NULL);
+    struct asy_evm_anvil_options options = {.bin = bin, .chain_id = CHAIN_ID};
+    MUST(asy_evm_anvil_start(&anvil, NULL, &options, mono_ns() + 60 * SECOND, &why));
+    MUST(asy_evm_new(&evm, anvil.url, NULL, &why));
+    MUST(asy_evm_anvil_automine(evm, &why));
+    actor_init(&owner, 1, ASY_SIGNER_REQUESTER);
+    actor_init(&gateway, 2, ASY_SIGNER_GATEWAY);
+    actor_init(&requester, 3, ASY_SIGNER_REQUESTER);
+    actor_init(&worker, 4, ASY_SIGNER_NODE);
+    struct asy_evm_market_params params = {.window_s = 86400,
+                                           .answer_s = 14400,
+                                           .hold_s = 1800,
+                                           .notice_s = 86400,
+                                           .exit_s = 259200,
+                                           .grace_s = 60,
+                                           .node_bps = 9500,
+                                           .gateway_bps = 250,
+                                           .treasury_bps = 250,
+                                           .staked_bps = 9500,
+                                           .min_bond_pico = PICO(1000),
+                                           .leaf_fee_pico = 50000000000u,
+                                           .open_fee_pico = 500000000u,
+                                           .min_stake = {ETHER, ETHER, ETHER},
+                                           .unbonding_s = 604800,
+                                           .slash_burn_bps = 5000,
+                                           .slash_challenger_bps = 3000,
+                                           .slash_harmed_bps = 1000,
+                                           .slash_treasury_bps = 1000,
+                                           .treasury = owner.addr,
+                                           .guardian = owner.addr,
+                                           .admin = owner.addr,
+                                           .token_holder = owner.addr};
+    MUST(asy_evm_deploy_market(&owner.account, evm, &market, &params, NULL, mono_ns() + 60 * SECOND, &why));
+    asy_domain_init(&domain, market.chain_id, &market.vault);
+    MUST(asy_signer_set_domain(gateway.signer, &domain));
+    MUST(asy_signer_set_domain(requester.signer, &domain));
+    MUST(asy_signer_set_domain(worker.signer, &domain));
+    struct asy_buf data;
+    static const struct asy_hash no_key;
+    asy_buf_init(&data, 4096);
+    DO(&owner, token, asy_evm_enc_transfer(&data, &worker.addr, 10 * ETHER));
+    DO(&owner, token, asy_evm_enc_transfer(&data, &gateway.addr, ETHER));
+    DO(&gateway, token, asy_evm_enc_approve(&data, &market.stake_registry, ETHER));
+    DO(&gateway, stake_registry,
+       asy_evm_enc_stake_register(&data, ASY_EVM_ROLE_GATEWAY, ETHER, (struct asy_bytes){0}, &no_key));
+    DO(&owner, usd, asy_evm_enc_mint(&data, &requester.addr, USD(100)));
+    DO(&requester, usd, asy_evm_enc_approve(&data, &market.vault, USD(100)));
+    DO(&requester, vault, asy_evm_enc_deposit(&data, &requester.addr, (uint64_t)USD(100)));
+    asy_buf_done(&data);
+    cap = (struct asy_cap){.requester = requester.addr,
+                           .gateway = gateway.addr,
+                           .max_spend = PICO(100),
+                           .max_locked = PICO(50),
+                           .max_price_in = 1000000,
+                           .max_price_out = 1000000,
+                           .nonce = 1,
+                           .deadline = wall_s() + 86400};
+    MUST(asy_signer_sign_object(requester.signer, &cap_sig, ASY_OBJ_CAP, &cap));
+    return true;
+}
+
+static void open_lane(void) {
+    struct asy_buf data;
+    struct asy_evm_cap c = {.requester = cap.requester,
+                            .gateway = cap.gateway,
+                            .max_spend = cap.max_spend,
+                            .max_locked = cap.max_locked,
+                            .max_price_in = cap.max_price_in,
+                            .max_price_out = cap.max_price_out,
+                            .nonce = cap.nonce,
+                            .deadline_s = cap.deadline};
+    asy_buf_init(&data, 4096);
+    DO(&gateway, vault,
+       asy_evm_enc_open_lane(&data, &c, asy_bytes_of(cap_sig.b, sizeof cap_sig.b), PICO(10)));
+    asy_buf_done(&data);
+}
+
+static void chain_end(void) {
+    struct actor *const all[] = {&owner, &gateway, &requester, &worker};
+    for (size_t i = 0; i < ASY_COUNT(all); i++) {
+        asy_signer_free(all[i]->signer);
+    }
+    asy_evm_free(evm);
+    CHECK_OK(asy_evm_anvil_stop(&anvil, mono_ns() + 30 * SECOND));
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        char path[400];
+        (void)snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+        (void)unlink(path); /* "." and ".." refuse */
+    }
+    (void)closedir(d);
+    CHECK(rmdir(dir) == 0);
+}
+
+/* ---- the gateway, played ------------------------------------------------------------------------------------ */
+
+struct seen { /* a job, as the gateway's end of the link told it */
+    struct asy_terms terms;
+    bool accepted, rejected, failed, done;
+    uint32_t reason, tokens;
+    uint32_t ids[256];
+    struct asy_buf text;
+    struct asy_receipt receipt;
+    struct asy_hash prompt;
+};
+static struct asy_http_server *server;
+static struct asy_ws *ws;
+static struct asy_link_gw *link_gw;
+static struct asy_link_welcome books; /* what this gateway has of the node, for its next welcome */
+static struct asy_checkpoint signed_tickets[MAX_SEEN];
+static struct asy_sig signatures[MAX_SEEN];
+static struct seen seen[MAX_SEEN];
+static uint64_t lane_seq, resent_count, item_end;
+static struct asy_receipt resent;
+static struct asy_terms resent_terms;
+static asy_u128 owed;
+static bool honest = true, hello_came; /* honest: its Acks hold all receipts */
+static uint64_t tickets_have;
+
+static void gw_send(void *arg, struct asy_bytes frame) {
+    (void)arg;
+    if (ws != NULL) {
+        CHECK_OK(asy_ws_send(ws, frame));
+    }
+}
+static enum asy_err gw_hello(void *arg, const struct asy_link_hello *hello, struct asy_link_welcome *w,
+                             struct asy_why *reterr_why) {
+    (void)arg;
+    (void)reterr_why;
+    CHECK(asy_addr_eq(&hello->node, &worker.addr) && hello->slots == SLOTS && hello->model_count == 1);
+    CHECK(hello->tickets_have <= books.tickets_signed);
+    tickets_have = hello->tickets_have;
+    hello_came = true;
+    *w = books;
+    return ASY_OK;
+}
+static void gw_status(void *arg, const struct asy_link_status *status) {
+    (void)arg;
+    (void)status;
+}
+static void gw_accept(void *arg, uint64_t job, void *user) {
+    (void)arg;
+    (void)job;
+    ((struct seen *)user)->accepted = true;
+}
+static void gw_reject(void *arg, uint64_t job, void *user, uint32_t reason, struct asy_bytes text) {
+    (void)arg;
+    (void)job;
+    (void)text;
+    struct seen *s = user;
+    s->rejected = true;
+    s->reason = reason;
+}
+static void gw_fail(void *arg, uint64_t job, void *user, enum asy_err code, struct asy_bytes text) {
+    (void)arg;
+    (void)job;
+    (void)code;
+    (void)text;
+    ((struct seen *)user)->failed = true;
+}
+static void gw_tokens(void *arg, uint64_t job, void *user, const uint32_t *ids, uint32_t count,
+                      struct asy_bytes text) {
+    (void)arg;
+    (void)job;
+    struct seen *s = user;
+    ASY_ASSERT(s->tokens + count <= ASY_COUNT(s->ids));
+    memcpy(s->ids + s->tokens, ids, count * sizeof ids[0]);
+    s->tokens += count;
+    CHECK_OK(asy_buf_add_bytes(&s->text, text));
+}
+static void check_receipt(const struct asy_receipt *r, const struct asy_terms *terms, const uint32_t *ids,
+                          const struct asy_hash *prompt, int line) {
+    struct asy_hash output;
+    enum asy_err err = asy_receipt_check(r, terms, &why);
+    asy_output_digest(&output, prompt, ids, (uint32_t)r->out_tokens);
+    if (err != ASY_OK || !asy_hash_eq(&output, &r->output)) {
+        fprintf(stderr, "line %d: a receipt that does not fit: %s\n", line, why.text);
+        asy_test_failures++;
+    }
+}
+static void gw_done(void *arg, uint64_t job, void *user, const struct asy_receipt *receipt,
+                    const struct asy_hash *prompt, uint64_t item) {
+    (void)arg;
+    (void)job;
+    item_end = item + 1;
+    struct seen *s = user;
+    s->done = true;
+    s->receipt = *receipt;
+    s->prompt = *prompt;
+    owed += honest ? receipt->amount : 0;
+}
+static void gw_resent(void *arg, const struct asy_terms *terms, const struct asy_receipt *receipt,
+                      const struct asy_hash *prompt, uint64_t item) {
+    (void)arg;
+    item_end = item + 1;
+    struct seen *s = &seen[terms->link_seq];
+    check_receipt(receipt, &s->terms, s->ids, prompt, __LINE__);
+    resent_terms = *terms;
+    resent = *receipt;
+    resent_count++;
+    owed += honest ? receipt->amount : 0;
+}
+static void gw_checkpoint(void *arg, const struct asy_checkpoint *c, const struct asy_sig *sig,
+                          const struct asy_hash *items) {
+    (void)arg;
+    (void)sig;
+    (void)items;
+    books.receipts_have = c->first + c->count;
+    books.receipt_checkpoint_next = c->number + 1;
+    struct asy_ack ack = {.gateway = gateway.addr,
+                          .node = worker.addr,
+                          .up_to = 0,
+                          .cum = owed,
+                          .pay_by = wall_s() + 600};
+    struct asy_sig ack_sig;
+    MUST(asy_signer_sign_object(gateway.signer, &ack_sig, ASY_OBJ_ACK, &ack));
+    asy_link_gw_ack(link_gw, &ack, &ack_sig);
+}
+static void gw_signed(void *arg, const struct asy_checkpoint *c, const struct asy_sig *sig) {
+    (void)arg;
+    ASY_ASSERT(c->number < MAX_SEEN);
+    signed_tickets[c->number] = *c;
+    signatures[c->number] = *sig;
+    books.tickets_signed = c->first + c->count;
+    books.ticket_checkpoint_next = c->number + 1;
+}
+
+static void ws_open(void *arg, struct asy_ws *opened, const char *peer) {
+    (void)arg;
+    (void)peer;
+    ws = opened;
+    struct asy_link_gw_options options = {
+        .env = asy_env_system(),
+        .domain = &domain,
+        .signer = gateway.signer,
+        .on = {gw_send, gw_hello, gw_status, gw_accept, gw_reject, gw_fail, gw_tokens, gw_done, gw_resent,
+               gw_checkpoint, gw_signed}};
+    link_gw = asy_link_gw_new(&options);
+}
+/* What the node lacks is sent again, what was never signed will be. */
+static void catch_up(void) {
+    struct asy_hash items[MAX_SEEN];
+    for (uint64_t i = 0; i < books.next_link_seq; i++) {
+        asy_object_hash(&items[i], ASY_OBJ_TERMS, &seen[i].terms);
+    }
+    for (uint64_t n = 0; n < books.ticket_checkpoint_next; n++) {
+        if (signed_tickets[n].first >= tickets_have) {
+            asy_link_gw_resend_checkpoint(link_gw, &signed_tickets[n], &signatures[n],
+                                          items + signed_tickets[n].first);
+        }
+    }
+    for (uint64_t i = books.tickets_signed; i < books.next_link_seq; i++) {
+        asy_link_gw_adopt_unsigned(link_gw, &items[i]);
+    }
+}
+static void ws_message(void *arg, struct asy_ws *from, struct asy_bytes in) {
+    (void)arg;
+    (void)from;
+    bool was_live = asy_link_gw_live(link_gw);
+    MUST(asy_link_gw_recv(link_gw, in, &why));
+    if (!was_live && asy_link_gw_live(link_gw)) {
+        catch_up();
+    }
+}
+static void ws_gone(void) {
+    asy_link_gw_free(link_gw);
+    link_gw = NULL;
+    ws = NULL;
+}
+static void ws_close(void *arg, struct asy_ws *closed, uint16_t code, const char *reason) {
+    (void)arg;
+    (void)closed;
+    (void)code;
+    (void)reason;
+    ws_gone();
+}
+static void on_gw_turn(void *arg) {
+    (void)arg;
+    if (link_gw != NULL && asy_link_gw_deadline(link_gw) <= mono_ns()) {
+        MUST(asy_link_gw_tick(link_gw));
+    }
+}
+static void refuse_request(void *arg, struct asy_http_req *req) {
+    (void)arg;
+    asy_http_abort(req);
+}
+static void ignore(void *arg, struct asy_http_req *req) {
+    (void)arg;
+    (void)req;
+}
+
+static void gateway_begin(void) {
+    static const struct asy_ws_handlers handlers = {
+        .on_open = ws_open, .on_message = ws_message, .on_close = ws_close};
+    static const struct asy_ws_route route = {
+        .path = "/link", .subprotocol = ASY_LINK_SUBPROTOCOL, .handlers = &handlers};
+    static const struct asy_http_config config = {.routes = &route, .route_count = 1};
+    static const struct asy_http_handlers http = {.on_request = refuse_request, .on_gone = ignore};
+    MUST(asy_http_server_new(loop, &server, &config, &http, NULL, &why));
+    asy_loop_on_turn(loop, on_gw_turn, NULL);
+}
+
+static bool live(void) { return link_gw != NULL && asy_link_gw_live(link_gw); }
+
+/* Offers a job whose prompt is `text`; the echo engine answers with it. */
+static struct seen *offer(const char *text, uint32_t credit, uint32_t max_out) {
+    struct asy_link_offer o = {.credit = credit, .model = ASY_STR("echo"), .cap = &cap};
+    struct asy_chat_message message = {ASY_CHAT_USER, asy_bytes_cstr(text)};
+    struct asy_sample_settings settings = ASY_SAMPLE_SETTINGS_DEFAULT;
+    uint8_t encoded[ASY_SAMPLE_SETTINGS_LEN];
+    struct asy_buf messages;
+    asy_buf_init(&messages, 4096);
+    MUST(asy_api_messages_format(&messages, &message, 1));
+    asy_sample_settings_encode(encoded, &settings);
+    uint64_t seq = asy_link_gw_next_seq(link_gw);
+    ASY_ASSERT(seq < MAX_SEEN);
+    struct seen *s = &seen[seq];
+    asy_buf_init(&s->text, 4096);
+    s->terms = (struct asy_terms){.requester = requester.addr,
+                                  .gateway = gateway.addr,
+                                  .node = worker.addr,
+                                  .lane_seq = lane_seq++,
+                                  .link_seq = seq,
+                                  .max_in = 500,
+                                  .max_out = max_out,
+                                  .price_in = PRICE_IN,
+                                  .price_cached = PRICE_IN,
+                                  .price_out = PRICE_OUT,
+                                  .issued_at = wall_s(),
+                                  .deadline = wall_s() + 300};
+    memset(s->terms.model.b, 7, sizeof s->terms.model.b);
+    asy_test_fill(&s->terms.job_id, sizeof s->terms.job_id);
+    asy_test_fill(&o.seed, sizeof o.seed);
+    asy_object_hash(&s->terms.cap, ASY_OBJ_CAP, &cap);
+    asy_api_request_digest(&s->terms.request, asy_buf_bytes(&messages));
+    asy_job_sampling_hash(&s->terms.sampling, asy_bytes_of(encoded, sizeof encoded), &o.seed, o.stops, 0);
+    o.terms = &s->terms;
+    o.messages = asy_buf_bytes(&messages);
+    o.settings = asy_bytes_of(encoded, sizeof encoded);
+    MUST(asy_link_gw_offer(link_gw, &o, s));
+    books.next_link_seq = seq + 1;
+    asy_buf_done(&messages);
+    return s;
+}
+
+/* ---- cases ------------------------------------------------------------------------------------------------------ */
+
+static struct asy_node *node;
+static struct asy_node_config config;
+static bool stopped;
+static void on_stopped(void *arg) {
+    (void)arg;
+    stopped = true;
+}
+
+static void test_cap(void) {
+    struct asy_cap registered = cap;
+    cap.nonce = 7;
+    struct seen *s = offer("hello", 100, 100);
+    cap = registered;
+    UNTIL(s->rejected);
+    CHECK_U64(s->reason, ASY_REJECT_TERMS); /* nothing on chain stands behind it */
+    s = offer("hello", 100, 100);
+    UNTIL(s->done);
+    CHECK(s->accepted);
+    check_receipt(&s->receipt, &s->terms, s->ids, &s->prompt, __LINE__);
+    CHECK_U64(s->receipt.out_tokens, s->tokens);
+    CHECK_U64(s->receipt.finish, ASY_FINISH_STOP);
+    CHECK_STR(asy_buf_cstr(&s->text), "hello");
+}
+
+static void test_credit_and_cancel(void) {
+    struct seen *s = offer("abcdefghijklmnopqrstuvwxyz", 2, 100);
+    UNTIL(s->tokens == 2);
+    MUST(asy_link_gw_credit(link_gw, s->terms.link_seq, 3));
+    UNTIL(s->tokens == 5);
+    MUST(asy_link_gw_cancel(link_gw, s->terms.link_seq, 4, ASY_CANCEL_CLIENT));
+    UNTIL(s->done);
+    CHECK(s->receipt.out_tokens == 4 && s->receipt.finish == ASY_FINISH_CANCELLED);
+    check_receipt(&s->receipt, &s->terms, s->ids, &s->prompt, __LINE__);
+}
+
+/* The cut comes when the node has signed for all: it signs again, for what was kept. */
+static void test_late_cancel(void) {
+    struct seen *s = offer("abcdefghi", 100, 100);
+    uint64_t before = resent_count;
+    UNTIL(s->accepted);
+    MUST(asy_link_gw_cancel(link_gw, s->terms.link_seq, 1, ASY_CANCEL_CLIENT));
+    UNTIL(s->done);
+    if (s->receipt.out_tokens == 1) {
+        return; /* the cut was faster */
+    }
+    owed -= s->receipt.amount; /* refused */
+    UNTIL(resent_count == before + 1);
+    CHECK(resent.out_tokens == 1 && resent.finish == ASY_FINISH_CANCELLED &&
+          resent_terms.link_seq == s->terms.link_seq);
+}
+
+static void test_too_long_prompt(void) {
+    struct seen *s = offer("0123456789", 100, 5000);
+    UNTIL(s->rejected || s->failed);
+    CHECK(s->rejected && s->reason == ASY_REJECT_PRICE); /* more output than it offers */
+}
+
+/* The link dies in mid-answer: what the gateway had taken for sure is signed for and sent again, with all that was not signed. */
+static void test_link_dies(void) {
+    struct seen *s = offer("abcdefghijklmnopqrstuvwxyz", 2, 100);
+    UNTIL(s->tokens == 2);
+    MUST(asy_link_gw_credit(link_gw, s->terms.link_seq, 2)); /* so two were taken */
+    UNTIL(s->tokens == 4);
+    asy_ws_drop(ws);
+    ws_gone();
+    UNTIL(live() && resent_count != 0 && resent_terms.link_seq == s->terms.link_seq);
+    CHECK(resent.out_tokens == 2 && resent.finish == ASY_FINISH_LINK);
+    UNTIL(books.receipts_have == item_end); /* and signed for */
+}
+
+/* Acks that leave out one receipt after the other: the node stops. */
+static void test_short_acks(void) {
+    honest = false;
+    uint32_t served = 0;
+    for (; served < 20; served++) {
+        struct seen *s = offer("x", 100, 100);
+        UNTIL(s->done || s->rejected);
+        if (s->rejected) {
+            CHECK_U64(s->reason, ASY_REJECT_UNPAID);
+            break;
+        }
+        UNTIL(books.receipts_have == item_end);
+    }
+    CHECK(served >= 8 && served <= 12);
+    honest = true;
+}
+
+static void node_begin(void) {
+    hello_came = false;
+    MUST(asy_node_new(&node, loop, &config, &why));
+    UNTIL(live());
+}
+
+static void node_end(void) {
+    stopped = false;
+    asy_node_shutdown(node, mono_ns() + 10 * SECOND, on_stopped, NULL);
+    UNTIL(stopped && ws == NULL);
+    asy_node_free(node);
+}
+
+int main(void) {
+    if (!chain_begin()) {
+        return asy_test_skip("anvil is not installed");
+    }
+    asy_log_init("test", ASY_LOG_BROKEN); /* refusals and lost links are what is tested */
+    MUST(asy_loop_new(&loop, &why));
+    asy_loop_on_turn(loop, on_hook, NULL);
+    gateway_begin();
+    char url[64];
+    (void)snprintf(url, sizeof url, "ws://127.0.0.1:%u/link", asy_http_server_port(server));
+    config = (struct asy_node_config){
+        .data_dir = dir,
+        .rpc_url = anvil.url,
+        .market = &market,
+        .signer = worker.signer,
+        .gateway_url = url,
+        .gateway = gateway.addr,
+        .model = {.name = "echo",
+                  .engine = "echo/1",
+                  .price_in = PRICE_IN,
+                  .price_cached = PRICE_IN,
+                  .price_out = PRICE_OUT,
+                  .context = 2048,
+                  .max_out = 1024},
+        .slots = SLOTS,
+        .echo = {.slots = SLOTS, .context = 2048, .repeats = 1},
+        .registers = true,
+        .stake = PICO(1), /* one whole token: what the registry asks for */
+    };
+    memset(config.model.digest.b, 7, sizeof config.model.digest.b);
+    node_begin(); /* stakes, opens its link, dials */
+    CHECK_U64(tickets_have, 0);
+    bool active;
+    MUST(asy_evm_stake_active(evm, &active, &market.stake_registry, ASY_EVM_ROLE_NODE, &worker.addr, &why));
+    MUST(asy_evm_vault_link_of(evm, &books.link, &market.vault, &gateway.addr, &worker.addr, &why));
+    CHECK(active && books.link == 1);
+
+    open_lane();
+    test_cap();
+    test_credit_and_cancel();
+    test_late_cancel();
+    test_too_long_prompt();
+    test_link_dies();
+    test_short_acks();
+    node_end();
+
+    node_begin(); /* from its book: it knows its tickets, and goes on with its numbers */
+    CHECK(tickets_have != 0);
+    struct seen *s = offer("again", 100, 100);
+    UNTIL(s->done);
+    UNTIL(books.receipts_have == item_end);
+    node_end();
+
+    asy_loop_off_turn(loop, on_gw_turn, NULL);
+    asy_http_server_free(server);
+    asy_loop_free(loop);
+    for (size_t i = 0; i < MAX_SEEN; i++) {
+        asy_buf_done(&seen[i].text);
+    }
+    chain_end();
+    return asy_test_end();
+}
