@@ -325,6 +325,18 @@ def admin(m):
 
 
 @case
+def one_program_per_folder(m):
+    """A second gateway or node on the folder of one that runs would sell the same sequence numbers again."""
+    common = ("--key", path(m, "keys/gateway.key"), "--password", path(m, "password"), "--rpc", m.info["rpc_url"], "--market", path(m, "market.json"))
+    r = run("gateway", "--data", path(m, "gateway"), "--port", "0", "--profile", os.path.join(ROOT, "profiles/infera.ini"), *common, status=1)
+    assert "is used by a running program" in r.err, r
+    r = run("node", "--data", path(m, "node-1"), "--gateway-url", "ws://127.0.0.1:1/link", "--gateway", m.info["gateway"], "--model", "echo",
+            "--encryption-key", path(m, "keys/node-1-x25519.key"), *common, status=1)
+    assert "is used by a running program" in r.err, r
+    assert chat_job(m, "still serving")
+
+
+@case
 def a_new_customer(m):
     """A key, money, an API key, a cap, an answer, and the rest of the money back: by commands alone."""
     password, wrong = path(m, "secret", "correct horse\n"), path(m, "wrong-secret", "battery staple\n")
@@ -343,6 +355,11 @@ def a_new_customer(m):
     assert run("wallet", "show", key).out.strip() == run("wallet", "show", key, "--password-file", password).out.strip() == account
     assert "wrong-secret" in run("wallet", "show", key, "--password-file", wrong, status=1).err
     run("wallet", "show", password, status=1)
+    sealing, other = path(m, "x25519.key"), path(m, "neither.key")
+    public = run("wallet", "new", sealing, "--password-file", password, "--type", "x25519").out.strip()
+    assert len(public) == 66 and run("wallet", "show", sealing, "--password-file", password).out.strip() == public
+    assert "--type" in run("wallet", "new", other, "--password-file", password, "--type", "rsa", status=2).err
+    run("wallet", "balance", "--key", sealing, *chain, status=1)  # no account
 
     def balance(*args):
         return run("wallet", "balance", *chain, *(args or ("--key", key))).out

@@ -13,6 +13,7 @@ asy_u128 asy_ledger_unposted_pay(const struct asy_ledger *l) {
     }
     return sum;
 }
+bool asy_ledger_lane_full(const struct asy_ledger *l) { return l->full_lanes != 0; }
 uint64_t asy_ledger_batch_count(const struct asy_ledger *l) { return l->batch_count; }
 
 /* ---- building ------------------------------------------------------------------------------------- */

@@ -45,8 +45,9 @@ static const struct asy_store_migration migrations[] = {
      "  link INTEGER NOT NULL, cum BLOB NOT NULL, PRIMARY KEY (number, idx)) WITHOUT ROWID;"
      "CREATE TABLE journal (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, kind TEXT NOT NULL,"
      "  source TEXT NOT NULL, target TEXT NOT NULL, amount BLOB NOT NULL, lane INTEGER, seq INTEGER);"
-     "CREATE TABLE audit (job_id BLOB NOT NULL, segment INTEGER NOT NULL, sealed BLOB NOT NULL,"
-     "  PRIMARY KEY (job_id, segment)) WITHOUT ROWID;"},
+     /* with a row number: rows of some KiB lie one behind the other, not where a random key puts them */
+     "CREATE TABLE audit (lane INTEGER NOT NULL, lane_seq INTEGER NOT NULL, sealed BLOB NOT NULL,"
+     "  PRIMARY KEY (lane, lane_seq));"},
 };
 enum { APPLICATION_ID = 0x41534c31 }; /* "ASL1" */
 
@@ -596,6 +597,8 @@ static enum asy_err change_lane(struct asy_ledger *l, struct account_slot *s, ui
         l->unposted -= s->tree.count;
         ledger_stop_waiting(s);
         HASH_DELETE(by_lane, l->lanes, s);
+        asy_sum_stream_init(&s->tree);
+        ledger_count_full(l, s);
     }
     s->a.lane = lane;
     s->a.lane_seq = s->posted_seq = s->batched_at = 0;

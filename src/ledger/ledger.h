@@ -225,6 +225,8 @@ struct asy_batch_credit {
 };
 /* Tickets that could be settled now: closed, in lane order, not in a batch yet. Cheap: held in memory. */
 uint64_t asy_ledger_unposted(const struct asy_ledger *ledger);
+/* Whether a lane has as many as one entry can take: waiting would only make it longer. */
+bool asy_ledger_lane_full(const struct asy_ledger *ledger);
 /* What the next batch would move: pay of those that stand in line, and pay in earlier batches that no credit has moved yet. */
 asy_u128 asy_ledger_unposted_pay(const struct asy_ledger *ledger);
 /* asy_ledger_build_batch makes the next batch from the closed prefix of every lane, those that have waited longest first, and writes it down.
@@ -258,11 +260,10 @@ ASY_MUST_USE enum asy_err asy_ledger_find_entry(struct asy_ledger *ledger, uint6
 
 /* ---- audit records -------------------------------------------------------------------------------------------------- */
 
-/* What a replay of the job needs, sealed under the gateway's storage key. errors: STORE */
-ASY_MUST_USE enum asy_err asy_ledger_put_audit(struct asy_ledger *ledger, const struct asy_hash *job_id, uint32_t segment,
-                                               struct asy_bytes sealed);
-ASY_MUST_USE enum asy_err asy_ledger_get_audit(struct asy_ledger *ledger, struct asy_buf *ret_sealed, const struct asy_hash *job_id,
-                                               uint32_t segment);
+/* What a replay of a ticket's job needs, sealed under the gateway's storage key. errors: STORE */
+ASY_MUST_USE enum asy_err asy_ledger_put_audit(struct asy_ledger *ledger, uint32_t lane, uint64_t lane_seq, struct asy_bytes sealed);
+ASY_MUST_USE enum asy_err asy_ledger_get_audit(struct asy_ledger *ledger, struct asy_buf *ret_sealed, uint32_t lane,
+                                               uint64_t lane_seq);
 
 /* ---- checks ------------------------------------------------------------------------------------------------------------- */
 

@@ -102,9 +102,9 @@
     X(journal_add, "INSERT INTO journal (at_ms, kind, source, target, amount, lane, seq) "         \
                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                          \
     X(journal_all, "SELECT kind, source, target, amount, lane FROM journal")                       \
-    X(audit_put, "INSERT INTO audit (job_id, segment, sealed) VALUES (?1, ?2, ?3) "                \
-                 "ON CONFLICT (job_id, segment) DO UPDATE SET sealed = excluded.sealed")           \
-    X(audit_get, "SELECT sealed FROM audit WHERE job_id = ?1 AND segment = ?2")
+    X(audit_put, "INSERT INTO audit (lane, lane_seq, sealed) VALUES (?1, ?2, ?3) "                 \
+                 "ON CONFLICT (lane, lane_seq) DO UPDATE SET sealed = excluded.sealed")            \
+    X(audit_get, "SELECT sealed FROM audit WHERE lane = ?1 AND lane_seq = ?2")
 
 #define LEDGER_TICKET_COLS                                                                         \
     "terms, state, receipt, prompt_digest, item, issued_ms, ended_ms, lane, model, request_id, error"
@@ -121,6 +121,7 @@ struct account_slot { /* the public part first, so that the pointers are one */
     uint64_t posted_seq;  /* laneSeq of the first ticket that is in no batch */
     /* The lane's part of the next batch, grown ticket by ticket: its leaves are [posted_seq, posted_seq + tree.count). */
     struct asy_sum_stream tree;
+    bool full; /* the tree takes no more leaves until a batch has taken it */
     asy_u128 posted;      /* the lane's running total in batches */
     uint64_t batched_at;  /* number of the batch after the last that held the lane; 0: none since the start */
     uint32_t open_count;
@@ -149,6 +150,7 @@ struct asy_ledger {
     struct asy_store *store;
     struct key_slot *keys;
     struct account_slot *accounts, *lanes;
+    uint32_t full_lanes;
     struct node_slot *nodes, *node_ids;
     struct node_slot *changed;
     uint64_t next_key, next_node, batch_count, unposted;
@@ -171,6 +173,8 @@ ASY_MUST_USE enum asy_err ledger_journal(struct asy_ledger *l, const char *kind,
                                          asy_u128 amount, uint32_t lane, uint64_t seq);
 /* Adds the closed tickets behind the lane's tree to it, until the end, a full tree, an open one, or one whose receipt is not signed. */
 ASY_MUST_USE enum asy_err ledger_grow_tree(struct asy_ledger *l, struct account_slot *s);
+/* Keeps the count of full trees, after the lane's tree has changed. */
+void ledger_count_full(struct asy_ledger *l, struct account_slot *s);
 /* The ticket at ticket_tail's row as a leaf, and the node it pays (NULL: unpaid). */
 ASY_MUST_USE enum asy_err ledger_tail_leaf(struct asy_ledger *l, struct asy_sum_node *ret_leaf,
                                            struct node_slot **ret_node);

@@ -156,14 +156,22 @@ enum asy_err ledger_grow_tree(struct asy_ledger *l, struct account_slot *s) {
     asy_stmt_bind_u64(q, 1, s->a.lane);
     asy_stmt_bind_u64(q, 2, s->posted_seq + s->tree.count);
     while (err == ASY_OK && grown && s->tree.count < ASY_MAX_ENTRY_LEAVES) {
-        ASY_TRY(ledger_row(&row, q));
-        if (!row) {
-            return ASY_OK;
+        err = ledger_row(&row, q);
+        if (err != ASY_OK || !row) {
+            break;
         }
         err = grow_by_one(l, s, &grown);
     }
     asy_stmt_reset(q);
+    ledger_count_full(l, s);
     return err;
+}
+
+void ledger_count_full(struct asy_ledger *l, struct account_slot *s) {
+    bool full = s->tree.count == ASY_MAX_ENTRY_LEAVES;
+    l->full_lanes += full && !s->full;
+    l->full_lanes -= !full && s->full;
+    s->full = full;
 }
 
 /* A ticket that is in the file. */
@@ -701,19 +709,19 @@ enum asy_err asy_ledger_receipt_proof(struct asy_ledger *l, struct asy_receipt_p
 
 /* ---- audit records -------------------------------------------------------------------------------------- */
 
-enum asy_err asy_ledger_put_audit(struct asy_ledger *l, const struct asy_hash *job_id,
-                                  uint32_t segment, struct asy_bytes sealed) {
-    asy_stmt_bind_hash(l->audit_put, 1, job_id);
-    asy_stmt_bind_u64(l->audit_put, 2, segment);
+enum asy_err asy_ledger_put_audit(struct asy_ledger *l, uint32_t lane, uint64_t lane_seq,
+                                  struct asy_bytes sealed) {
+    asy_stmt_bind_u64(l->audit_put, 1, lane);
+    asy_stmt_bind_u64(l->audit_put, 2, lane_seq);
     asy_stmt_bind_bytes(l->audit_put, 3, sealed);
     return ledger_run(l->audit_put);
 }
 
 enum asy_err asy_ledger_get_audit(struct asy_ledger *l, struct asy_buf *ret_sealed,
-                                  const struct asy_hash *job_id, uint32_t segment) {
+                                  uint32_t lane, uint64_t lane_seq) {
     bool row;
-    asy_stmt_bind_hash(l->audit_get, 1, job_id);
-    asy_stmt_bind_u64(l->audit_get, 2, segment);
+    asy_stmt_bind_u64(l->audit_get, 1, lane);
+    asy_stmt_bind_u64(l->audit_get, 2, lane_seq);
     ASY_TRY(ledger_row(&row, l->audit_get));
     if (!row) {
         return ASY_ERR_NOT_FOUND;

@@ -577,15 +577,15 @@ static void test_usage(void) {
 
 static void test_audit(void) {
     begin();
-    struct asy_hash job = {{1}};
     struct asy_buf b;
     asy_buf_init(&b, 100);
-    CHECK_ERR(asy_ledger_get_audit(rig_ledger, &b, &job, 0), ASY_ERR_NOT_FOUND);
-    CHECK_OK(asy_ledger_put_audit(rig_ledger, &job, 0, ASY_STR("zero")));
-    CHECK_OK(asy_ledger_put_audit(rig_ledger, &job, 1, ASY_STR("one")));
-    CHECK_OK(asy_ledger_put_audit(rig_ledger, &job, 1, ASY_STR("ONE")));
+    CHECK_ERR(asy_ledger_get_audit(rig_ledger, &b, 7, 0), ASY_ERR_NOT_FOUND);
+    CHECK_OK(asy_ledger_put_audit(rig_ledger, 7, 0, ASY_STR("zero")));
+    CHECK_OK(asy_ledger_put_audit(rig_ledger, 8, 1, ASY_STR("another lane's")));
+    CHECK_OK(asy_ledger_put_audit(rig_ledger, 7, 1, ASY_STR("one")));
+    CHECK_OK(asy_ledger_put_audit(rig_ledger, 7, 1, ASY_STR("ONE")));
     rig_reopen();
-    CHECK_OK(asy_ledger_get_audit(rig_ledger, &b, &job, 1));
+    CHECK_OK(asy_ledger_get_audit(rig_ledger, &b, 7, 1));
     CHECK_STR(asy_buf_cstr(&b), "ONE");
     asy_buf_done(&b);
     rig_end();
@@ -841,9 +841,11 @@ static void test_batch_limits(void) {
     }
     rig_sign(0);
     CHECK_U64(asy_ledger_unposted(rig_ledger), ASY_MAX_ENTRY_LEAVES);
+    CHECK(asy_ledger_lane_full(rig_ledger));
     rig_commit();
     b = rig_batch(false);
     CHECK(b.jobs == ASY_MAX_ENTRY_LEAVES && b.entry_count == 1);
+    CHECK(!asy_ledger_lane_full(rig_ledger));
     CHECK_U64(asy_ledger_unposted(rig_ledger), 3);
     CHECK_U64(rig_batch(false).jobs, 3);
     BALANCED();
