@@ -658,7 +658,8 @@ static void store_audit(struct job *job) {
     memcpy(sealed, nonce.b, sizeof nonce.b);
     asy_aead_seal(sealed + sizeof nonce.b, &g->storage_key, &nonce, asy_bytes_of(job->id.b, 32),
                   asy_buf_bytes(&plain));
-    must(asy_ledger_put_audit(g->ledger, &job->id, job->terms.segment, asy_bytes_of(sealed, len)));
+    must(asy_ledger_put_audit(g->ledger, job->account->lane, job->terms.lane_seq,
+                              asy_bytes_of(sealed, len)));
     asy_free(sealed);
     asy_secret_wipe(plain.p, plain.n);
     asy_buf_done(&plain);

@@ -625,12 +625,17 @@ static void build(struct asy_gateway *g) {
     }
 }
 
+static bool batch_full(const struct asy_gateway *g) {
+    return asy_ledger_unposted(g->ledger) >= g->c.profile->settlement.batch_jobs ||
+           asy_ledger_lane_full(g->ledger);
+}
+
 void settle_poke(struct asy_gateway *g) {
     struct settle *s = g->settle;
     if (s->batch_since_ms == 0) {
         s->batch_since_ms = now_ms(g);
     }
-    if (asy_ledger_unposted(g->ledger) >= g->c.profile->settlement.batch_jobs) {
+    if (batch_full(g)) {
         gateway_wake(g);
     }
 }
@@ -652,7 +657,7 @@ void settle_tick(struct asy_gateway *g, uint64_t now, uint64_t *min_deadline_ns)
     if (push_batch(g)) {
         return;
     }
-    if (asy_ledger_unposted_pay(g->ledger) == 0) {
+    if (asy_ledger_unposted_pay(g->ledger) == 0 && !asy_ledger_lane_full(g->ledger)) {
         s->force = false;
         s->batch_since_ms = 0;
         return; /* only unpaid tickets, if any: not worth a transaction */
@@ -661,8 +666,7 @@ void settle_tick(struct asy_gateway *g, uint64_t now, uint64_t *min_deadline_ns)
         s->batch_since_ms = now_ms(g);
     }
     uint64_t age_ms = now_ms(g) - s->batch_since_ms;
-    if (s->force || age_ms >= g->c.batch_interval_ms ||
-        asy_ledger_unposted(g->ledger) >= g->c.profile->settlement.batch_jobs) {
+    if (s->force || age_ms >= g->c.batch_interval_ms || batch_full(g)) {
         build(g);
         *min_deadline_ns = 0; /* the next turn signs it */
     }

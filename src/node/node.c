@@ -285,7 +285,6 @@ static void on_turn(void *arg) {
         if (err != ASY_OK) {
             node_die(err, &why);
         }
-        asy_metric_add(ASY_M_store_commits_total, 1);
     }
 }
 
