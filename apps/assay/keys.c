@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum asy_err app_read_file(struct asy_buf *buf, const char *path, bool trim, struct asy_why *why) {
@@ -117,6 +118,19 @@ enum asy_err app_start_signer(struct asy_signer **ret_signer, enum asy_signer_ro
     }
     *ret_signer = signer;
     return ASY_OK;
+}
+
+enum asy_err app_lock_folder(const char *path, struct asy_why *why) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return asy_why_set(why, ASY_ERR_IO, NULL, "cannot open %.180s: %s", path, strerror(errno));
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        close(fd);
+        return asy_why_set(why, ASY_ERR_CONFLICT, NULL, "%.180s is in use by another program",
+                           path);
+    }
+    return ASY_OK; /* held by the open descriptor until this process ends */
 }
 
 const char *app_self(void) {

@@ -27,8 +27,9 @@ struct asy_chain {
     struct queue todo;     /* under lock: for the thread */
     struct queue finished; /* under lock: for the loop */
     int bell;              /* the thread writes a byte when `finished` stops being empty ... */
-    struct asy_pipe *ear;  /* ... and the loop reads it: nothing of this can outlive asy_chain_free */
-    uint32_t waiting;      /* loop only */
+    struct asy_pipe
+        *ear;         /* ... and the loop reads it: nothing of this can outlive asy_chain_free */
+    uint32_t waiting; /* loop only */
 };
 
 static void queue_init(struct queue *q) {
@@ -123,7 +124,8 @@ static void let_go(struct asy_chain *c) {
 }
 
 enum asy_err asy_chain_new(struct asy_chain **ret_chain, struct asy_loop *loop, const char *url,
-                           uint64_t chain_id, struct asy_signer *signer, struct asy_why *reterr_why) {
+                           uint64_t chain_id, struct asy_signer *signer,
+                           struct asy_why *reterr_why) {
     static const struct asy_pipe_handlers ear = {.on_read = deliver, .on_close = on_ear_closed};
     struct asy_chain *c = asy_alloc(sizeof *c);
     int ours;
@@ -133,7 +135,8 @@ enum asy_err asy_chain_new(struct asy_chain **ret_chain, struct asy_loop *loop, 
         return err;
     }
     err = asy_pipe_pair(&ours, &c->bell);
-    if (err == ASY_OK && (err = asy_pipe_new(loop, &c->ear, ours, 1, &ear, c, reterr_why)) != ASY_OK) {
+    if (err == ASY_OK &&
+        (err = asy_pipe_new(loop, &c->ear, ours, 1, &ear, c, reterr_why)) != ASY_OK) {
         close(c->bell);
     }
     if (err != ASY_OK) {

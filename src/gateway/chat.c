@@ -6,7 +6,7 @@
 static void finish_job(struct job *job);
 static void dispatch(struct job *job);
 
-/* ---- small things --------------------------------------------------------------------------------- */
+/* ---- small things ---------------------------------------------------------------------------- */
 
 static uint64_t now_ns(const struct asy_gateway *g) { return asy_env_mono_ns(g->env); }
 
@@ -22,7 +22,8 @@ static void must(enum asy_err err) {
     }
 }
 
-/* Answers the client with an error, in whatever state its response is. The client is gone afterwards. */
+/* Answers the client with an error, in whatever state its response is. The client is gone
+ * afterwards. */
 static void answer_error(struct job *job, enum asy_err err, const struct asy_why *why) {
     struct asy_http_req *req = job->req;
     if (req == NULL) {
@@ -38,7 +39,8 @@ static void answer_error(struct job *job, enum asy_err err, const struct asy_why
     struct asy_buf *b = &job->g->body;
     asy_buf_clear(b);
     if (asy_chat_stream_error(b, err, why) != ASY_OK ||
-        asy_http_stream_write(req, asy_buf_bytes(b)) != ASY_OK || asy_http_stream_end(req) != ASY_OK) {
+        asy_http_stream_write(req, asy_buf_bytes(b)) != ASY_OK ||
+        asy_http_stream_end(req) != ASY_OK) {
         asy_http_abort(req);
     }
 }
@@ -49,9 +51,10 @@ static void fail(struct job *job, enum asy_err err, const char *text) {
     answer_error(job, err, &why);
 }
 
-/* ---- choosing a node -------------------------------------------------------------------------------- */
+/* ---- choosing a node ------------------------------------------------------------------------- */
 
-/* The addresses among the names of a list. within: when not empty, only those that stand there too. */
+/* The addresses among the names of a list. within: when not empty, only those that stand there too.
+ */
 static void list(const struct asy_chat_names *names, struct asy_arena *arena,
                  const struct asy_chat_names *within, const struct asy_addr **ret_addrs,
                  size_t *ret_count) {
@@ -96,7 +99,8 @@ static bool was_tried(const struct job *job, const struct asy_addr *addr) {
 
 enum pick { PICK_NODE, PICK_BUSY, PICK_TOO_LONG, PICK_NONE };
 
-/* The best node with a free slot; BUSY when only full ones fit, TOO_LONG when all of them have too short a context. */
+/* The best node with a free slot; BUSY when only full ones fit, TOO_LONG when all of them have too
+ * short a context. */
 static enum pick pick(struct job *job, struct node **ret_node, struct asy_why *why) {
     struct asy_gateway *g = job->g;
     asy_arena_reset(&g->scratch);
@@ -182,12 +186,13 @@ static enum pick pick(struct job *job, struct node **ret_node, struct asy_why *w
     return busy ? PICK_BUSY : too_long ? PICK_TOO_LONG : PICK_NONE;
 }
 
-/* ---- one segment ---------------------------------------------------------------------------------------- */
+/* ---- one segment ----------------------------------------------------------------------------- */
 
 static void fill_terms(struct job *job, struct node *n, const struct asy_link_model *m) {
     struct asy_gateway *g = job->g;
     uint64_t now_s = asy_env_wall_ms(g->env) / 1000;
-    uint64_t bound = job->chat.text_len + MESSAGE_OVERHEAD * job->chat.message_count + PROMPT_OVERHEAD;
+    uint64_t bound =
+        job->chat.text_len + MESSAGE_OVERHEAD * job->chat.message_count + PROMPT_OVERHEAD;
     struct asy_terms *t = &job->terms;
     *t = (struct asy_terms){
         .job_id = job->id,
@@ -209,8 +214,8 @@ static void fill_terms(struct job *job, struct node *n, const struct asy_link_mo
     job->seed = (struct asy_hash){{0}};
     asy_job_seed(&job->seed, &job->id, job->chat.has_seed ? &job->chat.seed : NULL, &m->digest,
                  &job->request_digest);
-    asy_job_sampling_hash(&t->sampling, asy_bytes_of(job->settings, sizeof job->settings), &job->seed,
-                          job->chat.stops, (uint32_t)job->chat.stop_count);
+    asy_job_sampling_hash(&t->sampling, asy_bytes_of(job->settings, sizeof job->settings),
+                          &job->seed, job->chat.stops, (uint32_t)job->chat.stop_count);
 }
 
 /* Issues a ticket and offers it. errors: CREDIT, STATE: the client's; others: the node's */
@@ -237,7 +242,8 @@ static enum asy_err offer(struct job *job, struct node *n, struct asy_why *why) 
     };
     memcpy(o.stops, job->chat.stops, sizeof o.stops);
     err = asy_link_gw_offer(n->link, &o, job);
-    if (err != ASY_OK) { /* the signer is gone: nothing can be sold any more. It fits a frame: parse saw to that */
+    if (err != ASY_OK) { /* the signer is gone: nothing can be sold any more. It fits a frame: parse
+                            saw to that */
         gateway_die(err, why);
     }
     job->node = n;
@@ -271,8 +277,9 @@ static void dispatch(struct job *job) {
         }
         return;
     case PICK_TOO_LONG:
-        (void)asy_why_set(&why, ASY_ERR_RANGE, "messages",
-                          "The messages and max_tokens together are longer than this model's context.");
+        (void)asy_why_set(
+            &why, ASY_ERR_RANGE, "messages",
+            "The messages and max_tokens together are longer than this model's context.");
         answer_error(job, ASY_ERR_RANGE, &why);
         finish_job(job);
         return;
@@ -293,7 +300,8 @@ static void dispatch(struct job *job) {
 }
 
 void chat_dispatch_waiting(struct asy_gateway *g) {
-    uint64_t slots = 0; /* thousands may wait for one that became free: it is not offered to all of them */
+    uint64_t slots =
+        0; /* thousands may wait for one that became free: it is not offered to all of them */
     for (struct node *n = g->nodes; n != NULL && g->waiting_count != 0; n = n->next) {
         slots += node_ready(n) && n->inflight < n->hello.slots ? n->hello.slots - n->inflight : 0;
     }
@@ -326,7 +334,7 @@ static void try_elsewhere(struct job *job) {
     dispatch(job);
 }
 
-/* ---- start --------------------------------------------------------------------------------------------------- */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 static enum asy_err parse(struct job *job, struct asy_why *why) {
     struct asy_gateway *g = job->g;
@@ -337,9 +345,11 @@ static enum asy_err parse(struct job *job, struct asy_why *why) {
     s.top_p_ppm = job->chat.top_p_ppm;
     ASY_TRY(asy_sample_settings_check(&s, why));
     asy_sample_settings_encode(job->settings, &s);
-    if (asy_api_messages_format(&job->messages, job->chat.messages, job->chat.message_count) != ASY_OK) {
+    if (asy_api_messages_format(&job->messages, job->chat.messages, job->chat.message_count) !=
+        ASY_OK) {
         return asy_why_set(why, ASY_ERR_TOO_LONG, "messages",
-                           "the messages have more than %u bytes as canonical JSON", MAX_MESSAGES_LEN);
+                           "the messages have more than %u bytes as canonical JSON",
+                           MAX_MESSAGES_LEN);
     }
     asy_api_request_digest(&job->request_digest, asy_buf_bytes(&job->messages));
 
@@ -374,7 +384,7 @@ static enum asy_err parse(struct job *job, struct asy_why *why) {
         return asy_why_set(why, ASY_ERR_STATE, NULL,
                            "this account has no spending cap yet: register one with POST /v1/caps");
     }
-    job->max_out = job->chat.max_tokens != 0 ? (uint32_t)job->chat.max_tokens
+    job->max_out = job->chat.max_tokens != 0      ? (uint32_t)job->chat.max_tokens
                    : max_out < DEFAULT_MAX_TOKENS ? max_out
                                                   : DEFAULT_MAX_TOKENS;
     return ASY_OK;
@@ -433,9 +443,10 @@ void chat_start(struct asy_gateway *g, struct asy_http_req *req, struct asy_acco
     dispatch(job);
 }
 
-/* ---- tokens ------------------------------------------------------------------------------------------------------ */
+/* ---- tokens ---------------------------------------------------------------------------------- */
 
-/* Grants credit as the client takes what came: a slow reader pauses the node, not the gateway's memory. */
+/* Grants credit as the client takes what came: a slow reader pauses the node, not the gateway's
+ * memory. */
 static void grant(struct job *job) {
     if (job->state != JOB_RUNNING || job->node == NULL || job->credit_left > CREDIT_WINDOW / 2) {
         return;
@@ -452,7 +463,8 @@ static void grant(struct job *job) {
     }
 }
 
-static void id_headers(const struct job *job, struct asy_http_header headers[2], char id[ASY_HASH_TEXT]) {
+static void id_headers(const struct job *job, struct asy_http_header headers[2],
+                       char id[ASY_HASH_TEXT]) {
     asy_hash_format(id, &job->id);
     headers[0] = (struct asy_http_header){"x-request-id", job->request_id};
     headers[1] = (struct asy_http_header){"x-assay-job-id", id};
@@ -548,7 +560,7 @@ void chat_on_tokens(struct job *job, const uint32_t *ids, uint32_t count, struct
 
 void chat_client_drained(struct job *job) { grant(job); }
 
-/* ---- ends --------------------------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------------ */
 
 static void finish_job(struct job *job) {
     struct asy_gateway *g = job->g;
@@ -572,8 +584,8 @@ static void finish_job(struct job *job) {
 
 static void store_audit(struct job *job);
 
-/* Keeps what was relayed of a segment whose receipt will come later, if at all, so that it can be judged: until then, at most to its
- * deadline, the ticket stays open. */
+/* Keeps what was relayed of a segment whose receipt will come later, if at all, so that it can be
+ * judged: until then, at most to its deadline, the ticket stays open. */
 static void keep_orphan(struct job *job) {
     store_audit(job);
     struct orphan *o = asy_alloc(sizeof *o);
@@ -596,10 +608,12 @@ void chat_on_reject(struct job *job, uint32_t reason, struct asy_bytes text) {
         finish_job(job);
         return;
     }
-    asy_log(ASY_LOG_DEBUG, "chat.reject", "job=%s reason=%s", job->request_id, asy_reject_name(reason));
+    asy_log(ASY_LOG_DEBUG, "chat.reject", "job=%s reason=%s", job->request_id,
+            asy_reject_name(reason));
     if (reason == ASY_REJECT_REQUEST) {
         struct asy_why why;
-        enum asy_err err = asy_why_set(&why, ASY_ERR_RANGE, "messages", "%.*s", (int)text.n, text.p);
+        enum asy_err err =
+            asy_why_set(&why, ASY_ERR_RANGE, "messages", "%.*s", (int)text.n, text.p);
         answer_error(job, err, &why);
         finish_job(job);
         return;
@@ -689,7 +703,8 @@ static void answer_whole(struct job *job, const struct asy_receipt *receipt) {
     struct asy_chat_usage usage = {receipt->in_tokens, receipt->out_tokens, receipt->cached_tokens};
     enum asy_err err = ASY_OK;
     if (job->chat.stream) {
-        err = job->streaming ? ASY_OK : stream_out(job, (struct asy_bytes){0}); /* an empty answer */
+        err =
+            job->streaming ? ASY_OK : stream_out(job, (struct asy_bytes){0}); /* an empty answer */
         asy_buf_clear(b);
         err = err == ASY_OK ? asy_chat_stream_end(b, &job->stream, finish, &usage) : err;
         err = err == ASY_OK ? asy_http_stream_write(req, asy_buf_bytes(b)) : err;
@@ -706,7 +721,8 @@ static void answer_whole(struct job *job, const struct asy_receipt *receipt) {
     }
     if (err != ASY_OK && !job->streaming) {
         struct asy_why why;
-        (void)asy_why_set(&why, ASY_ERR_TOO_LONG, NULL, "The answer is too long to be sent in one piece.");
+        (void)asy_why_set(&why, ASY_ERR_TOO_LONG, NULL,
+                          "The answer is too long to be sent in one piece.");
         answer_error(job, ASY_ERR_TOO_LONG, &why);
     } else if (err != ASY_OK) {
         asy_http_set_user(req, NULL);
@@ -719,8 +735,8 @@ static void refuse(struct job *job, const struct asy_receipt *receipt, uint64_t 
                    const struct asy_why *why) {
     struct asy_hash h;
     asy_object_hash(&h, ASY_OBJ_RECEIPT, receipt);
-    asy_log(ASY_LOG_ODD, "receipt.refused", "job=%s node_link=%u param=%s why=\"%s\"", job->request_id,
-            job->node->book->link, why->param, why->text);
+    asy_log(ASY_LOG_ODD, "receipt.refused", "job=%s node_link=%u param=%s why=\"%s\"",
+            job->request_id, job->node->book->link, why->param, why->text);
     asy_metric_add(ASY_M_receipts_refused_total, 1);
     must(asy_ledger_refuse_item(job->g->ledger, job->node->book, item, &h));
 }
@@ -738,7 +754,8 @@ void chat_on_done(struct job *job, const struct asy_receipt *receipt,
     }
     enum asy_err err = judge(job, receipt, prompt_digest, &why);
     if (err == ASY_ERR_MISMATCH && job->state == JOB_ENDING && receipt->out_tokens > job->count) {
-        /* it had ended the job before it heard of the cut. When it hears, it signs for less (link.h, on_late_cancel) */
+        /* it had ended the job before it heard of the cut. When it hears, it signs for less
+         * (link.h, on_late_cancel) */
         refuse(job, receipt, item, &why);
         keep_orphan(job);
         finish_job(job);
@@ -756,13 +773,15 @@ void chat_on_done(struct job *job, const struct asy_receipt *receipt,
         refuse(job, receipt, item, &why);
         job->node->jobs_failed++;
         void_ticket(job, "receipt refused");
-        fail(job, ASY_ERR_PEER, "The node's receipt does not match what it sent; nothing was charged.");
+        fail(job, ASY_ERR_PEER,
+             "The node's receipt does not match what it sent; nothing was charged.");
         finish_job(job);
         return;
     }
     store_audit(job);
     job->node->jobs_done++;
-    asy_metric_add(job->state == JOB_ENDING ? ASY_M_jobs_cancelled_total : ASY_M_jobs_done_total, 1);
+    asy_metric_add(job->state == JOB_ENDING ? ASY_M_jobs_cancelled_total : ASY_M_jobs_done_total,
+                   1);
     asy_metric_add(ASY_M_tokens_in_total, receipt->in_tokens);
     if (job->req != NULL) {
         answer_whole(job, receipt);
@@ -793,9 +812,10 @@ void chat_client_gone(struct job *job) {
     cancel(job, keep, ASY_CANCEL_CLIENT);
 }
 
-/* ---- time -------------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
-/* The client goes on as another job, with all that belongs to it; `old` stays behind with its node, to be ended there. */
+/* The client goes on as another job, with all that belongs to it; `old` stays behind with its node,
+ * to be ended there. */
 static struct job *hand_over(struct job *old) {
     struct asy_gateway *g = old->g;
     struct job *job = asy_alloc(sizeof *job);
@@ -821,7 +841,8 @@ static struct job *hand_over(struct job *old) {
     return job;
 }
 
-/* No first token in time. The node is told to stop and gets nothing; the client goes to another node, if there is one. */
+/* No first token in time. The node is told to stop and gets nothing; the client goes to another
+ * node, if there is one. */
 static void first_token_late(struct job *job, uint64_t now) {
     note_latency(job, now);
     job->node->jobs_failed++;
@@ -842,7 +863,8 @@ void chat_tick(struct asy_gateway *g, uint64_t now, uint64_t *min_deadline_ns) {
         next = job->next;
         if (job->state == JOB_WAITING) {
             if (now >= job->wait_until_ns) {
-                fail(job, ASY_ERR_NO_NODE, "Every node that serves this model is busy. Try again soon.");
+                fail(job, ASY_ERR_NO_NODE,
+                     "Every node that serves this model is busy. Try again soon.");
                 finish_job(job);
             }
             continue;
@@ -857,7 +879,8 @@ void chat_tick(struct asy_gateway *g, uint64_t now, uint64_t *min_deadline_ns) {
                 first_token_late(job, now);
             } else if (over || silent) {
                 fail(job, ASY_ERR_TIMEOUT,
-                     over ? "The job ran out of time." : "The node fell silent in the middle of the answer.");
+                     over ? "The job ran out of time."
+                          : "The node fell silent in the middle of the answer.");
                 cancel(job, job->count, ASY_CANCEL_TIMEOUT);
             }
         } else {

@@ -11,13 +11,14 @@
 enum { TICK_NS = 100 * 1000 * 1000 };
 
 _Noreturn void gateway_die(enum asy_err err, const struct asy_why *why) {
-    /* memory is ahead of the disk: nothing of this turn may leave, and the next start begins from what is written */
-    asy_log(ASY_LOG_BROKEN, "gateway.ledger", "err=%s why=\"%s\" action=stopping", asy_err_name(err),
-            why != NULL ? why->text : "");
+    /* memory is ahead of the disk: nothing of this turn may leave, and the next start begins from
+     * what is written */
+    asy_log(ASY_LOG_BROKEN, "gateway.ledger", "err=%s why=\"%s\" action=stopping",
+            asy_err_name(err), why != NULL ? why->text : "");
     _exit(70);
 }
 
-/* ---- time --------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 /* The timer only ever moves nearer: a wish that is there already is not put off by a later one. */
 static void wake_by(struct asy_gateway *g, uint64_t at_ns) {
@@ -39,8 +40,8 @@ static void on_timer(void *arg) {
     settle_tick(g, now, &next);
     if (now >= g->next_expire_ns) {
         uint64_t count;
-        enum asy_err err = asy_ledger_expire(g->ledger, &count, asy_env_wall_ms(g->env) / 1000,
-                                             EXPIRE_GRACE_S);
+        enum asy_err err =
+            asy_ledger_expire(g->ledger, &count, asy_env_wall_ms(g->env) / 1000, EXPIRE_GRACE_S);
         if (err != ASY_OK) {
             gateway_die(err, NULL);
         }
@@ -54,7 +55,8 @@ static void on_timer(void *arg) {
     wake_by(g, next);
 }
 
-/* The end of a turn: what is due is signed, then the journal is committed; only then does output leave. */
+/* The end of a turn: what is due is signed, then the journal is committed; only then does output
+ * leave. */
 static void on_turn(void *arg) {
     struct asy_gateway *g = arg;
     uint64_t next = UINT64_MAX;
@@ -74,9 +76,10 @@ static void on_turn(void *arg) {
     }
 }
 
-/* ---- storage key ---------------------------------------------------------------------------------- */
+/* ---- storage key ----------------------------------------------------------------------------- */
 
-/* 32 random bytes in a file of their own, made at the first start: whoever has the database alone reads no prompt. */
+/* 32 random bytes in a file of their own, made at the first start: whoever has the database alone
+ * reads no prompt. */
 static enum asy_err load_storage_key(struct asy_gateway *g, struct asy_why *why) {
     char path[4096];
     (void)snprintf(path, sizeof path, "%s/storage.key", g->c.data_dir);
@@ -86,23 +89,24 @@ static enum asy_err load_storage_key(struct asy_gateway *g, struct asy_why *why)
         (void)snprintf(temp, sizeof temp, "%s.new", path);
         asy_env_random(g->env, g->storage_key.b, sizeof g->storage_key.b);
         fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        bool ok = fd >= 0 && write(fd, g->storage_key.b, sizeof g->storage_key.b) ==
-                                 (ssize_t)sizeof g->storage_key.b &&
+        bool ok = fd >= 0 &&
+                  write(fd, g->storage_key.b, sizeof g->storage_key.b) ==
+                      (ssize_t)sizeof g->storage_key.b &&
                   fsync(fd) == 0 && rename(temp, path) == 0;
         if (fd >= 0) {
             close(fd);
         }
         return ok ? ASY_OK : asy_why_set(why, ASY_ERR_IO, NULL, "cannot write %.200s", path);
     }
-    bool ok = fd >= 0 &&
-              read(fd, g->storage_key.b, sizeof g->storage_key.b) == (ssize_t)sizeof g->storage_key.b;
+    bool ok = fd >= 0 && read(fd, g->storage_key.b, sizeof g->storage_key.b) ==
+                             (ssize_t)sizeof g->storage_key.b;
     if (fd >= 0) {
         close(fd);
     }
     return ok ? ASY_OK : asy_why_set(why, ASY_ERR_IO, NULL, "cannot read %.200s", path);
 }
 
-/* ---- life -------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 enum asy_err asy_gateway_new(struct asy_gateway **ret_gateway, struct asy_loop *loop,
                              const struct asy_gateway_config *config, struct asy_why *reterr_why) {
@@ -132,9 +136,9 @@ enum asy_err asy_gateway_new(struct asy_gateway **ret_gateway, struct asy_loop *
     char path[4096];
     (void)snprintf(path, sizeof path, "%s/gateway.db", config->data_dir);
 
-    enum asy_err err = asy_ledger_open(&g->ledger, path, g->env,
-                                       config->sync_full ? ASY_STORE_SYNC_FULL : ASY_STORE_SYNC_NORMAL,
-                                       reterr_why);
+    enum asy_err err = asy_ledger_open(
+        &g->ledger, path, g->env, config->sync_full ? ASY_STORE_SYNC_FULL : ASY_STORE_SYNC_NORMAL,
+        reterr_why);
     if (err == ASY_OK) {
         err = load_storage_key(g, reterr_why);
     }
@@ -165,7 +169,8 @@ enum asy_err asy_gateway_new(struct asy_gateway **ret_gateway, struct asy_loop *
 
 uint16_t asy_gateway_port(const struct asy_gateway *g) { return asy_http_server_port(g->http); }
 
-void asy_gateway_shutdown(struct asy_gateway *g, uint64_t deadline_ns, asy_loop_cb on_done, void *arg) {
+void asy_gateway_shutdown(struct asy_gateway *g, uint64_t deadline_ns, asy_loop_cb on_done,
+                          void *arg) {
     g->draining = true;
     g->drain_deadline_ns = deadline_ns;
     g->on_done = on_done;
@@ -193,7 +198,8 @@ void asy_gateway_free(struct asy_gateway *g) {
     }
     if (g->ledger != NULL && asy_ledger_dirty(g->ledger)) {
         struct asy_why why;
-        if (asy_ledger_commit(g->ledger, &why) != ASY_OK) { /* what the tasks handed back last: found again at the next start */
+        if (asy_ledger_commit(g->ledger, &why) !=
+            ASY_OK) { /* what the tasks handed back last: found again at the next start */
             asy_log(ASY_LOG_BROKEN, "gateway.ledger", "why=\"%s\"", why.text);
         }
     }

@@ -19,27 +19,28 @@ enum {
     DEFAULT_MAX_TOKENS = 1024, /* when the client names none */
     MESSAGE_OVERHEAD = 16,     /* tokens of template around a message, for the bound on input */
     PROMPT_OVERHEAD = 128,     /* tokens of template around a prompt */
-    MAX_MESSAGES_LEN = ASY_MAX_FRAME - 64 * 1024, /* bytes of a request in canonical form: an offer must fit a frame */
-    EXPIRE_GRACE_S = 5,        /* after a ticket's deadline, before it is void */
-    RECONNECT_S = 60,          /* nodes try again at least every 30 s: link protocol */
-    ACK_PAY_BY_S = 600,        /* settlement format, section 1.2 */
+    MAX_MESSAGES_LEN = ASY_MAX_FRAME - 65536, /* bytes of a canonical request: it fits an offer */
+    EXPIRE_GRACE_S = 5,                       /* after a ticket's deadline, before it is void */
+    RECONNECT_S = 60,   /* nodes try again at least every 30 s: link protocol */
+    ACK_PAY_BY_S = 600, /* settlement format, section 1.2 */
 };
 
-/* ---- nodes ------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 struct node {
     struct asy_gateway *g;
     struct asy_ws *ws; /* NULL once the socket is gone */
     char peer[64];
     struct asy_link_gw *link;
-    struct asy_node_book *book; /* after hello */
+    struct asy_node_book *book;    /* after hello */
+    struct asy_node_book stranger; /* its book until the chain knows it: any key can say hello */
     struct asy_link_hello hello;
     struct asy_link_status status;
-    bool admitted;          /* the chain says: staked, and linked to this gateway */
-    bool chain_asked;       /* a task about it is running */
-    bool dead;              /* broke the protocol: to be closed */
-    uint32_t inflight;      /* tickets offered and not ended */
-    uint64_t latency_us;    /* EWMA of the time to the first token */
+    bool admitted;       /* the chain says: staked, and linked to this gateway */
+    bool chain_asked;    /* a task about it is running */
+    bool dead;           /* broke the protocol: to be closed */
+    uint32_t inflight;   /* tickets offered and not ended */
+    uint64_t latency_us; /* EWMA of the time to the first token */
     uint64_t jobs_done, jobs_failed;
     struct node *prev, *next;
 };
@@ -53,7 +54,7 @@ struct orphan {
     UT_hash_handle hh;
 };
 
-/* ---- jobs ---------------------------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 enum job_state {
     JOB_WAITING, /* for a free slot */
@@ -82,14 +83,16 @@ struct job {
     uint32_t segment, tries;
     struct asy_addr tried[MAX_TRIES];
     bool timed_out; /* an earlier segment sent no token in time */
-    bool unpaid;    /* this one did: its client was handed to another segment, or away, and pays nothing for it */
+    bool unpaid;    /* this one did: its client was handed to another segment, or away, and pays
+                       nothing for it */
     /* what has come */
-    uint32_t *ids;        /* of this segment */
-    uint64_t *written;    /* stream bytes written after each id: tells what a client that left had taken */
-    uint32_t count, cap;  /* tokens */
-    uint32_t credit_left; /* tokens granted and not come */
+    uint32_t *ids; /* of this segment */
+    uint64_t
+        *written; /* stream bytes written after each id: tells what a client that left had taken */
+    uint32_t count, cap;          /* tokens */
+    uint32_t credit_left;         /* tokens granted and not come */
     uint64_t offered_ns, last_ns; /* last_ns: of the newest tokens */
-    struct asy_buf text; /* the answer, when not streaming */
+    struct asy_buf text;          /* the answer, when not streaming */
     struct asy_chat_meta meta;
     char receipt_url[96];
     struct asy_chat_stream stream;
@@ -98,7 +101,7 @@ struct job {
     struct job *prev, *next; /* all jobs of the gateway */
 };
 
-/* ---- the gateway ------------------------------------------------------------------------------------ */
+/* ---- the gateway ----------------------------------------------------------------------------- */
 
 struct asy_gateway {
     struct asy_gateway_config c;
@@ -111,7 +114,7 @@ struct asy_gateway {
     struct asy_ws_route route;
     struct asy_chain *chain;
     struct asy_timer *timer, *chain_timer;
-    uint64_t wake_at_ns; /* what the timer is set to */
+    uint64_t wake_at_ns;             /* what the timer is set to */
     struct asy_aead_key storage_key; /* seals audit records */
     struct node *nodes;
     struct job *jobs, *jobs_tail;
@@ -134,7 +137,8 @@ void gateway_on_request(void *arg, struct asy_http_req *req);
 void gateway_on_gone(void *arg, struct asy_http_req *req);
 void gateway_on_drain(void *arg, struct asy_http_req *req);
 const char *gateway_on_error(void *arg, int status, const char *text, struct asy_buf *ret_body);
-void gateway_respond(struct asy_gateway *g, struct asy_http_req *req, int status, struct asy_bytes body);
+void gateway_respond(struct asy_gateway *g, struct asy_http_req *req, int status,
+                     struct asy_bytes body);
 void gateway_respond_error(struct asy_gateway *g, struct asy_http_req *req, enum asy_err err,
                            const struct asy_why *why);
 /* The account of the request's API key, or NULL after a 401 was sent. */
@@ -149,8 +153,8 @@ void chat_on_accept(struct job *job);
 void chat_on_reject(struct job *job, uint32_t reason, struct asy_bytes text);
 void chat_on_fail(struct job *job, enum asy_err err, const char *text);
 void chat_on_tokens(struct job *job, const uint32_t *ids, uint32_t count, struct asy_bytes text);
-void chat_on_done(struct job *job, const struct asy_receipt *receipt, const struct asy_hash *prompt_digest,
-                  uint64_t item);
+void chat_on_done(struct job *job, const struct asy_receipt *receipt,
+                  const struct asy_hash *prompt_digest, uint64_t item);
 /* At the end of a turn: jobs that wait go to slots that became free in it. */
 void chat_dispatch_waiting(struct asy_gateway *g);
 void chat_tick(struct asy_gateway *g, uint64_t now_ns, uint64_t *min_deadline_ns);
@@ -183,17 +187,24 @@ uint64_t settle_head(const struct asy_gateway *g);
 /* views.c: each fills g->body with JSON. */
 ASY_MUST_USE enum asy_err view_models(struct asy_gateway *g, struct asy_bytes only);
 ASY_MUST_USE enum asy_err view_nodes(struct asy_gateway *g);
-ASY_MUST_USE enum asy_err view_jobs(struct asy_gateway *g, const struct asy_account *account, uint64_t before, uint32_t limit);
-ASY_MUST_USE enum asy_err view_job(struct asy_gateway *g, const struct asy_account *account, struct asy_bytes id, struct asy_why *why);
-ASY_MUST_USE enum asy_err view_receipt(struct asy_gateway *g, const struct asy_account *account, struct asy_bytes id, struct asy_why *why);
-ASY_MUST_USE enum asy_err view_usage(struct asy_gateway *g, const struct asy_account *account, uint64_t from_ms);
+ASY_MUST_USE enum asy_err view_jobs(struct asy_gateway *g, const struct asy_account *account,
+                                    uint64_t before, uint32_t limit);
+ASY_MUST_USE enum asy_err view_job(struct asy_gateway *g, const struct asy_account *account,
+                                   struct asy_bytes id, struct asy_why *why);
+ASY_MUST_USE enum asy_err view_receipt(struct asy_gateway *g, const struct asy_account *account,
+                                       struct asy_bytes id, struct asy_why *why);
+ASY_MUST_USE enum asy_err view_usage(struct asy_gateway *g, const struct asy_account *account,
+                                     uint64_t from_ms);
 ASY_MUST_USE enum asy_err view_credit(struct asy_gateway *g, const struct asy_account *account);
 ASY_MUST_USE enum asy_err view_batch(struct asy_gateway *g, uint64_t number, struct asy_why *why);
-ASY_MUST_USE enum asy_err view_lane(struct asy_gateway *g, uint64_t number, uint32_t lane, struct asy_why *why);
+ASY_MUST_USE enum asy_err view_lane(struct asy_gateway *g, uint64_t number, uint32_t lane,
+                                    struct asy_why *why);
 ASY_MUST_USE enum asy_err view_domain(struct asy_gateway *g);
 
 /* gateway.c */
 void gateway_wake(struct asy_gateway *g); /* the timer's work is due now */
-_Noreturn void gateway_die(enum asy_err err, const struct asy_why *why); /* the ledger failed: stop before anything leaves */
+_Noreturn void
+gateway_die(enum asy_err err,
+            const struct asy_why *why); /* the ledger failed: stop before anything leaves */
 
 #endif

@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 bool node_ready(const struct node *n) {
-    return n->ws != NULL && !n->dead && n->admitted && asy_link_gw_live(n->link) && !n->status.draining;
+    return n->ws != NULL && !n->dead && n->admitted && asy_link_gw_live(n->link) &&
+           !n->status.draining;
 }
 
 const struct asy_link_model *node_model(const struct node *n, struct asy_bytes name) {
@@ -22,7 +23,7 @@ static void must(enum asy_err err) {
     }
 }
 
-/* ---- is it registered? --------------------------------------------------------------------------------- */
+/* ---- is it registered? ----------------------------------------------------------------------- */
 
 struct admission {
     struct asy_gateway *g;
@@ -56,7 +57,10 @@ static struct node *find(const struct asy_gateway *g, const struct asy_addr *add
     return NULL;
 }
 
-/* Names that were served once: who asks for one later is told that no node has it now, and not that there is no such model. */
+static bool is_stranger(const struct node *n) { return n->book == &n->stranger; }
+
+/* Names that were served once: who asks for one later is told that no node has it now, and not that
+ * there is no such model. */
 static void remember_models(const struct node *n) {
     for (uint32_t i = 0; i < n->hello.model_count; i++) {
         char name[ASY_MAX_NAME + 16];
@@ -77,12 +81,18 @@ static void admission_done(void *task, enum asy_err err, const struct asy_why *w
             asy_log(ASY_LOG_ODD, "node.admission", "node=%s err=%s why=\"%s\"", addr,
                     asy_err_name(err), why->text);
         } else {
-            must(asy_ledger_set_link(g->ledger, n->book, a->link,
-                                     a->credited > n->book->credited ? a->credited : n->book->credited));
             bool admitted = a->active && a->link != 0;
+            if (admitted && is_stranger(n)) {
+                must(asy_ledger_node(g->ledger, &n->book, &n->hello.node));
+            }
+            if (!is_stranger(n)) {
+                must(asy_ledger_set_link(g->ledger, n->book, a->link,
+                                         a->credited > n->book->credited ? a->credited
+                                                                         : n->book->credited));
+            }
             if (admitted != n->admitted) {
-                asy_log(ASY_LOG_INFO, "node.admission", "node=%s link=%u staked=%d admitted=%d", addr,
-                        a->link, a->active, admitted);
+                asy_log(ASY_LOG_INFO, "node.admission", "node=%s link=%u staked=%d admitted=%d",
+                        addr, a->link, a->active, admitted);
             }
             n->admitted = admitted;
             if (admitted) {
@@ -108,7 +118,7 @@ void nodes_check_chain(struct node *n) {
     asy_chain_post(n->g->chain, admission_run, admission_done, a);
 }
 
-/* ---- link handlers ------------------------------------------------------------------------------------------ */
+/* ---- link handlers --------------------------------------------------------------------------- */
 
 static void end(struct node *n, uint16_t code, const char *why) {
     if (!n->dead) {
@@ -140,8 +150,8 @@ static void job_lost(void *arg, uint64_t seq, void *user) {
     }
 }
 
-/* The jobs of a dead node end now: their clients do not wait until its socket is closed, and what it claims for them on another
- * connection is judged by what was relayed until now. */
+/* The jobs of a dead node end now: their clients do not wait until its socket is closed, and what
+ * it claims for them on another connection is judged by what was relayed until now. */
 static void lose_jobs(struct node *n) {
     if (n->inflight != 0) {
         asy_link_gw_each_job(n->link, job_lost, n);
@@ -160,8 +170,11 @@ static enum asy_err on_hello(void *arg, const struct asy_link_hello *hello,
         end(other, ASY_WS_POLICY, "the node connected again");
         lose_jobs(other);
     }
-    struct asy_node_book *book;
-    must(asy_ledger_node(g->ledger, &book, &hello->node));
+    struct asy_node_book *book = asy_ledger_find_node(g->ledger, &hello->node);
+    if (book == NULL) { /* nothing is written for it before it has shown its stake */
+        book = &n->stranger;
+        book->addr = hello->node;
+    }
     if (hello->tickets_have > book->link_seq) {
         return asy_why_set(why, ASY_ERR_STATE, NULL,
                            "the node holds tickets that this gateway's ledger does not know");
@@ -182,7 +195,8 @@ static enum asy_err on_hello(void *arg, const struct asy_link_hello *hello,
     return ASY_OK;
 }
 
-static void resend_checkpoint(void *arg, const struct asy_checkpoint *c, const struct asy_sig *sig) {
+static void resend_checkpoint(void *arg, const struct asy_checkpoint *c,
+                              const struct asy_sig *sig) {
     struct node *n = arg;
     struct asy_hash items[ASY_MAX_CHECKPOINT];
     must(asy_ledger_ticket_hashes(n->g->ledger, n->book, c->first, c->count, items));
@@ -193,8 +207,10 @@ static void resend_checkpoint(void *arg, const struct asy_checkpoint *c, const s
 static void catch_up(struct node *n) {
     struct asy_gateway *g = n->g;
     struct asy_node_book *book = n->book;
-    must(asy_ledger_checkpoints_from(g->ledger, book, ASY_CHECKPOINT_TICKETS, n->hello.tickets_have,
-                                     resend_checkpoint, n));
+    if (!is_stranger(n)) {
+        must(asy_ledger_checkpoints_from(g->ledger, book, ASY_CHECKPOINT_TICKETS,
+                                         n->hello.tickets_have, resend_checkpoint, n));
+    }
     for (uint64_t seq = book->tickets_signed; seq < book->link_seq; seq++) {
         struct asy_hash h;
         must(asy_ledger_ticket_hashes(g->ledger, book, seq, 1, &h));
@@ -248,7 +264,8 @@ static void on_tokens(void *arg, uint64_t seq, void *user, const uint32_t *ids, 
     }
 }
 
-static void refuse(struct node *n, const struct asy_receipt *receipt, uint64_t item, const char *why) {
+static void refuse(struct node *n, const struct asy_receipt *receipt, uint64_t item,
+                   const char *why) {
     struct asy_hash h;
     asy_object_hash(&h, ASY_OBJ_RECEIPT, receipt);
     asy_metric_add(ASY_M_receipts_refused_total, 1);
@@ -276,7 +293,8 @@ struct resent {
     bool fits;
 };
 
-/* Is the ticket one of ours, and does the receipt say no more than was relayed (where that is still known)? */
+/* Is the ticket one of ours, and does the receipt say no more than was relayed (where that is still
+ * known)? */
 static void judge_resent(void *arg, const struct asy_ticket *t) {
     struct resent *r = arg;
     struct asy_hash ours, theirs;
@@ -304,6 +322,10 @@ static void judge_resent(void *arg, const struct asy_ticket *t) {
 static void on_resent(void *arg, const struct asy_terms *terms, const struct asy_receipt *receipt,
                       const struct asy_hash *prompt_digest, uint64_t item) {
     struct node *n = arg;
+    if (is_stranger(n)) {
+        end(n, ASY_WS_POLICY, "a receipt from a node that never had a ticket");
+        return;
+    }
     struct resent r = {n, terms, receipt, prompt_digest, false};
     enum asy_err err =
         asy_ledger_ticket_by_link(n->g->ledger, n->book, terms->link_seq, judge_resent, &r);
@@ -328,6 +350,9 @@ static void on_checkpoint(void *arg, const struct asy_checkpoint *c, const struc
     (void)items;
     struct node *n = arg;
     struct asy_gateway *g = n->g;
+    if (is_stranger(n)) { /* its receipts have ended the link already */
+        return;
+    }
     must(asy_ledger_add_checkpoint(g->ledger, n->book, c, sig));
     struct asy_ack ack = {.gateway = g->self,
                           .node = n->hello.node,
@@ -348,7 +373,7 @@ static void on_signed(void *arg, const struct asy_checkpoint *c, const struct as
     must(asy_ledger_add_checkpoint(n->g->ledger, n->book, c, sig));
 }
 
-/* ---- sockets ---------------------------------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 static void ws_open(void *arg, struct asy_ws *ws, const char *peer) {
     struct asy_gateway *g = arg;
@@ -423,7 +448,7 @@ static void ws_close(void *arg, struct asy_ws *ws, uint16_t code, const char *re
 const struct asy_ws_handlers nodes_ws_handlers = {
     .on_open = ws_open, .on_message = ws_message, .on_close = ws_close};
 
-/* ---- time ------------------------------------------------------------------------------------------------------------ */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 void nodes_reap(struct asy_gateway *g) {
     for (struct node *n = g->nodes; n != NULL; n = n->next) {
@@ -461,7 +486,7 @@ void nodes_free_all(struct asy_gateway *g) {
     }
 }
 
-/* ---- settlement ------------------------------------------------------------------------------------------------------ */
+/* ---- settlement ------------------------------------------------------------------------------ */
 
 void nodes_batch_confirmed(struct asy_gateway *g, const struct asy_batch *batch) {
     for (struct node *n = g->nodes; n != NULL; n = n->next) {

@@ -27,7 +27,8 @@ void gateway_respond_error(struct asy_gateway *g, struct asy_http_req *req, enum
     }
     asy_buf_clear(&g->body);
     if (asy_api_error(&g->body, err, why) != ASY_OK ||
-        asy_http_respond(req, asy_err_http(err), headers, count, asy_buf_bytes(&g->body)) != ASY_OK) {
+        asy_http_respond(req, asy_err_http(err), headers, count, asy_buf_bytes(&g->body)) !=
+            ASY_OK) {
         asy_http_abort(req);
     }
 }
@@ -47,7 +48,7 @@ const char *gateway_on_error(void *arg, int status, const char *text, struct asy
     return json_header.value;
 }
 
-/* ---- who asks --------------------------------------------------------------------------------------- */
+/* ---- who asks -------------------------------------------------------------------------------- */
 
 static bool bearer(const struct asy_http_req *req, struct asy_bytes *ret_token) {
     struct asy_bytes value;
@@ -86,41 +87,48 @@ bool gateway_is_admin(const struct asy_gateway *g, const struct asy_http_req *re
     if (g->c.admin_token == NULL || !bearer(req, &token)) {
         return false;
     }
-    struct asy_hash want, got; /* hashed, so that neither length nor content shows in the time taken */
+    struct asy_hash want,
+        got; /* hashed, so that neither length nor content shows in the time taken */
     asy_sha256(&want, asy_bytes_cstr(g->c.admin_token));
     asy_sha256(&got, token);
     return asy_secret_eq(want.b, got.b, sizeof want.b);
 }
 
-/* ---- caps and keys -------------------------------------------------------------------------------------- */
+/* ---- caps and keys --------------------------------------------------------------------------- */
 
-static enum asy_err read_cap(struct asy_gateway *g, const struct asy_json *body, struct asy_cap *ret_cap,
-                             struct asy_sig *ret_sig, struct asy_why *why) {
+static enum asy_err read_cap(struct asy_gateway *g, const struct asy_json *body,
+                             struct asy_cap *ret_cap, struct asy_sig *ret_sig,
+                             struct asy_why *why) {
     static const char *const known[] = {"cap", "signature"};
     struct asy_bytes text;
     if (asy_json_type(body) != ASY_JSON_OBJECT) {
-        return asy_why_set(why, ASY_ERR_TYPE, NULL, "the body must be an object with `cap` and `signature`");
+        return asy_why_set(why, ASY_ERR_TYPE, NULL,
+                           "the body must be an object with `cap` and `signature`");
     }
     ASY_TRY(asy_json_refuse_unknown(body, NULL, known, ASY_COUNT(known), why));
     ASY_TRY(asy_object_read_json(ret_cap, ASY_OBJ_CAP, asy_json_get(body, "cap"), "cap", why));
     ASY_TRY(asy_json_get_str(&text, NULL, body, NULL, "signature", 2 + 2 * sizeof ret_sig->b, why));
     if (asy_0x_decode(ret_sig->b, sizeof ret_sig->b, text) != ASY_OK) {
-        return asy_why_set(why, ASY_ERR_SYNTAX, "signature", "a signature is 0x and 130 hex digits");
+        return asy_why_set(why, ASY_ERR_SYNTAX, "signature",
+                           "a signature is 0x and 130 hex digits");
     }
     if (!asy_addr_eq(&ret_cap->gateway, &g->self)) {
         return asy_why_set(why, ASY_ERR_MISMATCH, "cap.gateway", "the cap names another gateway");
     }
     if (!asy_hash_is_zero(&ret_cap->models)) {
-        return asy_why_set(why, ASY_ERR_UNSUPPORTED, "cap.models", "only 0 (any model) is supported");
+        return asy_why_set(why, ASY_ERR_UNSUPPORTED, "cap.models",
+                           "only 0 (any model) is supported");
     }
     if (ret_cap->deadline <= asy_env_wall_ms(g->env) / 1000) {
         return asy_why_set(why, ASY_ERR_RANGE, "cap.deadline", "the cap has expired");
     }
     /* a cap for another chain or vault has another domain, so its signature does not fit here */
-    if (asy_object_verify(&g->domain, ASY_OBJ_CAP, ret_cap, ret_sig, &ret_cap->requester) != ASY_OK) {
-        return asy_why_set(why, ASY_ERR_SIGNATURE, "signature",
-                           "not the requester's signature over this cap on chain %llu with this vault",
-                           (unsigned long long)g->domain.chain_id);
+    if (asy_object_verify(&g->domain, ASY_OBJ_CAP, ret_cap, ret_sig, &ret_cap->requester) !=
+        ASY_OK) {
+        return asy_why_set(
+            why, ASY_ERR_SIGNATURE, "signature",
+            "not the requester's signature over this cap on chain %llu with this vault",
+            (unsigned long long)g->domain.chain_id);
     }
     return ASY_OK;
 }
@@ -140,7 +148,8 @@ static enum asy_err post_cap(struct asy_gateway *g, struct asy_http_req *req,
     }
     err = asy_ledger_set_cap(g->ledger, account, &cap, &sig);
     if (err == ASY_ERR_CONFLICT) {
-        return asy_why_set(why, err, "cap.nonce", "a cap with nonce %llu is in force; sign a higher one",
+        return asy_why_set(why, err, "cap.nonce",
+                           "a cap with nonce %llu is in force; sign a higher one",
                            (unsigned long long)account->cap.nonce);
     }
     ASY_TRY(err);
@@ -186,7 +195,7 @@ static enum asy_err post_key(struct asy_gateway *g, struct asy_http_req *req, st
     return asy_jw_finish(&w);
 }
 
-/* ---- routes ------------------------------------------------------------------------------------------------ */
+/* ---- routes ---------------------------------------------------------------------------------- */
 
 /* The part of path behind prefix, if it starts with it. */
 static bool below(struct asy_bytes path, const char *prefix, struct asy_bytes *ret_rest) {
@@ -213,8 +222,9 @@ static enum asy_err number_param(const struct asy_http_req *req, const char *nam
         err = ASY_ERR_RANGE;
     }
     asy_buf_done(&text);
-    return err == ASY_OK ? ASY_OK
-                         : asy_why_set(why, ASY_ERR_RANGE, name, "`%s` must be a whole number", name);
+    return err == ASY_OK
+               ? ASY_OK
+               : asy_why_set(why, ASY_ERR_RANGE, name, "`%s` must be a whole number", name);
 }
 
 /* A batch is public, as on chain. The leaves of a lane are for its owner, and for the admin. */
@@ -237,7 +247,8 @@ static enum asy_err settlement(struct asy_gateway *g, const struct asy_http_req 
     struct asy_bytes key;
     struct asy_account *account = bearer(req, &key) ? asy_ledger_find_key(g->ledger, key) : NULL;
     if (!gateway_is_admin(g, req) && (account == NULL || account->lane != lane)) {
-        return asy_why_set(why, ASY_ERR_AUTH, NULL, "The leaves of a lane are shown to its owner only.");
+        return asy_why_set(why, ASY_ERR_AUTH, NULL,
+                           "The leaves of a lane are shown to its owner only.");
     }
     return view_lane(g, number, (uint32_t)lane, why);
 }
@@ -312,7 +323,8 @@ static enum asy_err get_own(struct asy_gateway *g, struct asy_http_req *req, str
     if (is(path, "/v1/credit")) {
         return view_credit(g, account);
     }
-    return asy_why_set(why, ASY_ERR_NOT_FOUND, NULL, "Unknown route: GET %.*s", (int)path.n, path.p);
+    return asy_why_set(why, ASY_ERR_NOT_FOUND, NULL, "Unknown route: GET %.*s", (int)path.n,
+                       path.p);
 }
 
 static void route_get(struct asy_gateway *g, struct asy_http_req *req, struct asy_bytes path) {
@@ -323,7 +335,8 @@ static void route_get(struct asy_gateway *g, struct asy_http_req *req, struct as
         return;
     }
     if (err != ASY_ERR_NOT_FOUND || below(path, "/v1/models/", &rest)) {
-        (void)asy_why_set(&why, err, "model", "The model `%.*s` does not exist.", (int)rest.n, rest.p);
+        (void)asy_why_set(&why, err, "model", "The model `%.*s` does not exist.", (int)rest.n,
+                          rest.p);
         gateway_respond_error(g, req, err, &why);
         return;
     }
@@ -411,8 +424,8 @@ void gateway_on_request(void *arg, struct asy_http_req *req) {
         route_post(g, req, path);
     } else {
         struct asy_why why;
-        enum asy_err err = asy_why_set(&why, ASY_ERR_NOT_FOUND, NULL, "Unknown route: %s %.*s", method,
-                                       (int)path.n, path.p);
+        enum asy_err err = asy_why_set(&why, ASY_ERR_NOT_FOUND, NULL, "Unknown route: %s %.*s",
+                                       method, (int)path.n, path.p);
         gateway_respond_error(g, req, err, &why);
     }
 }

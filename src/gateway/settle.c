@@ -1,8 +1,10 @@
-/* settle.c: what happens on chain. All of it runs as tasks on the chain's thread; here is what is asked, and what follows from the answers.
+/* settle.c: what happens on chain. All of it runs as tasks on the chain's thread; here is what is
+ * asked, and what follows from the answers.
  *
- * A batch is BUILT in the ledger, its transaction is signed and written down (SENT) and only then sent; confirmed, it becomes CONFIRMED,
- * and FINAL when enough blocks stand on it. Every step can be repeated: after a crash it goes on from the state in the ledger, with the
- * very bytes that were written down; the contract takes a number once. */
+ * A batch is BUILT in the ledger, its transaction is signed and written down (SENT) and only then
+ * sent; confirmed, it becomes CONFIRMED, and FINAL when enough blocks stand on it. Every step can
+ * be repeated: after a crash it goes on from the state in the ledger, with the very bytes that were
+ * written down; the contract takes a number once. */
 #include "gateway/gateway_priv.h"
 
 #include <stdio.h>
@@ -13,15 +15,18 @@ enum {
     RETRY_DOUBLINGS = 6,           /* ... this often at most */
     BUSY_NS = 200 * 1000 * 1000,   /* until an account that waits for a batch is looked at again */
     WAIT_RECEIPT_S = 90,
-    MAX_ENTRIES = 450, /* fresh lanes and links of one transaction under EIP-7825: settlement format, section 7 */
+    MAX_ENTRIES = 450, /* fresh lanes and links of one transaction under EIP-7825: settlement
+                          format, section 7 */
     MAX_CREDITS = 450,
-    /* A job's Ack is due 600 s after its receipt. Until then: its lane may wait for an open ticket (300 s), the batch for its interval
-     * (60 s), the credit for this long, and the chain for its block. */
+    /* A job's Ack is due 600 s after its receipt. Until then: its lane may wait for an open ticket
+     * (300 s), the batch for its interval (60 s), the credit for this long, and the chain for its
+     * block. */
     CREDIT_AFTER_MS = 180 * 1000,
     MAX_DIRTY = 4096,
 };
 
-/* An account about which something is to be found out or done: one task at a time, repeated until the chain says what it should. */
+/* An account about which something is to be found out or done: one task at a time, repeated until
+ * the chain says what it should. */
 struct watch {
     struct asy_addr addr;
     bool running, again; /* a task is; news came meanwhile */
@@ -54,7 +59,7 @@ static uint64_t now_ms(const struct asy_gateway *g) { return asy_env_wall_ms(g->
 
 uint64_t settle_head(const struct asy_gateway *g) { return g->settle->head; }
 
-/* ---- one account: what the chain says of it, and what is to be done ------------------------------------------- */
+/* ---- one account: what the chain says of it, and what is to be done -------------------------- */
 
 enum account_action { ACCOUNT_LOOK, ACCOUNT_OPEN, ACCOUNT_PULL };
 
@@ -86,12 +91,13 @@ static struct asy_evm_cap evm_cap(const struct asy_cap *c) {
 }
 
 static enum asy_err send_call(struct asy_evm *evm, struct asy_evm_account *account,
-                              const struct asy_addr *to, struct asy_bytes data, struct asy_why *why) {
+                              const struct asy_addr *to, struct asy_bytes data,
+                              struct asy_why *why) {
     struct asy_evm_intent intent = {.to = to, .data = data};
-    struct asy_evm_submit_options options = {
-        .confirmations = 1,
-        .stuck_ms = 30000,
-        .deadline_ns = asy_env_mono_ns(asy_env_system()) + WAIT_RECEIPT_S * 1000000000ull};
+    struct asy_evm_submit_options options = {.confirmations = 1,
+                                             .stuck_ms = 30000,
+                                             .deadline_ns = asy_env_mono_ns(asy_env_system()) +
+                                                            WAIT_RECEIPT_S * 1000000000ull};
     struct asy_evm_receipt receipt;
     return asy_evm_submit(account, evm, &receipt, NULL, &intent, &options, why);
 }
@@ -124,7 +130,8 @@ static enum asy_err account_run(void *task, struct asy_evm *evm, struct asy_evm_
         struct asy_evm_cap cap = evm_cap(&t->cap);
         asy_buf_init(&data, 4096);
         err = t->action == ACCOUNT_OPEN
-                  ? asy_evm_enc_open_lane(&data, &cap, asy_bytes_of(t->sig.b, sizeof t->sig.b), t->pull)
+                  ? asy_evm_enc_open_lane(&data, &cap, asy_bytes_of(t->sig.b, sizeof t->sig.b),
+                                          t->pull)
                   : asy_evm_enc_pull(&data, &cap, t->pull);
         if (err == ASY_OK) {
             err = send_call(evm, account, &t->vault, asy_buf_bytes(&data), why);
@@ -138,8 +145,7 @@ static enum asy_err account_run(void *task, struct asy_evm *evm, struct asy_evm_
 static void account_done(void *task, enum asy_err err, const struct asy_why *why);
 
 static void post_account(struct asy_gateway *g, struct watch *w, const struct asy_account *a,
-                         enum account_action action,
-                         asy_u128 pull) {
+                         enum account_action action, asy_u128 pull) {
     w->running = true;
     w->due_ns = 0;
     struct account_task *t = asy_alloc(sizeof *t);
@@ -159,10 +165,12 @@ static void post_account(struct asy_gateway *g, struct watch *w, const struct as
 static asy_u128 least(asy_u128 a, asy_u128 b) { return a < b ? a : b; }
 
 static uint64_t retry_ns(const struct asy_gateway *g, uint32_t failures) {
-    return now_ns(g) + ((uint64_t)RETRY_NS << (failures < RETRY_DOUBLINGS ? failures : RETRY_DOUBLINGS));
+    return now_ns(g) +
+           ((uint64_t)RETRY_NS << (failures < RETRY_DOUBLINGS ? failures : RETRY_DOUBLINGS));
 }
 
-/* A signed batch holds a nonce that the chain has not seen: a transaction behind it would wait for it, and it for the thread. */
+/* A signed batch holds a nonce that the chain has not seen: a transaction behind it would wait for
+ * it, and it for the thread. */
 static bool batch_pending(const struct asy_gateway *g) {
     struct asy_batch b;
     return g->settle->busy || (asy_ledger_oldest_batch(g->ledger, &b, ASY_BATCH_SENT) == ASY_OK &&
@@ -203,7 +211,8 @@ static void account_done(void *task, enum asy_err err, const struct asy_why *why
         asy_u128 want = least(least(room, left), t->facts.free);
         bool open = alive && !t->facts.cap_open && t->action != ACCOUNT_OPEN;
         bool pull = alive && t->facts.cap_open && t->action == ACCOUNT_LOOK && want != 0 &&
-                    want >= t->cap.max_locked / 4; /* in tranches: small change is not worth a transaction */
+                    want >= t->cap.max_locked /
+                                4; /* in tranches: small change is not worth a transaction */
         if ((open || pull) && batch_pending(g)) {
             w->due_ns = now_ns(g) + BUSY_NS;
         } else if (open || pull) {
@@ -249,7 +258,7 @@ static void look_at(void *arg, struct asy_account *a) {
     }
 }
 
-/* ---- following the chain -------------------------------------------------------------------------------------------- */
+/* ---- following the chain --------------------------------------------------------------------- */
 
 struct poll_task {
     struct asy_gateway *g;
@@ -293,8 +302,9 @@ static enum asy_err on_event(void *arg, const struct asy_evm_follow_event *event
     if (e.type == ASY_EVM_EVENT_DEPOSITED || e.type == ASY_EVM_EVENT_WITHDRAWN ||
         (ours && (e.type == ASY_EVM_EVENT_LANE_OPENED || e.type == ASY_EVM_EVENT_CAP_REVOKED))) {
         p->accounts[p->account_count++] = e.account;
-    } else if (ours && (e.type == ASY_EVM_EVENT_PULLED || e.type == ASY_EVM_EVENT_CAP_REGISTERED ||
-                        e.type == ASY_EVM_EVENT_LANE_CLOSING || e.type == ASY_EVM_EVENT_LANE_CLOSED)) {
+    } else if (ours &&
+               (e.type == ASY_EVM_EVENT_PULLED || e.type == ASY_EVM_EVENT_CAP_REGISTERED ||
+                e.type == ASY_EVM_EVENT_LANE_CLOSING || e.type == ASY_EVM_EVENT_LANE_CLOSED)) {
         p->lanes[p->lane_count++] = e.id;
     } else if ((ours && e.type == ASY_EVM_EVENT_LINK_OPENED) || e.type == ASY_EVM_EVENT_STAKED ||
                e.type == ASY_EVM_EVENT_UNBOND_ANNOUNCED || e.type == ASY_EVM_EVENT_BANNED) {
@@ -314,7 +324,8 @@ static enum asy_err poll_run(void *task, struct asy_evm *evm, struct asy_evm_acc
     return asy_evm_vault_gateway(evm, &p->view, &p->vault, &p->self, why);
 }
 
-/* The chain knows fewer batches than we have confirmed: a re-organisation took some back. They are sent again, as they are. */
+/* The chain knows fewer batches than we have confirmed: a re-organisation took some back. They are
+ * sent again, as they are. */
 static void step_back(struct asy_gateway *g, uint64_t chain_batches) {
     for (uint64_t n = chain_batches; n < asy_ledger_batch_count(g->ledger); n++) {
         struct asy_batch b;
@@ -349,15 +360,18 @@ static void poll_done(void *task, enum asy_err err, const struct asy_why *why) {
     struct settle *s = g->settle;
     s->polling = false;
     s->poll_at_ns = now_ns(g) + POLL_NS;
-    s->reorged = s->reorged || p->reverted || p->lost; /* the follower went on, whatever failed afterwards */
+    s->reorged =
+        s->reorged || p->reverted || p->lost; /* the follower went on, whatever failed afterwards */
     if (err == ASY_ERR_STATE || p->lost) {
         asy_log(ASY_LOG_BROKEN, "chain.lost", "action=\"reading the chain anew\"");
-        asy_evm_follower_init(&s->follower, g->c.market->from_block, g->c.final_depth, on_event, NULL);
+        asy_evm_follower_init(&s->follower, g->c.market->from_block, g->c.final_depth, on_event,
+                              NULL);
         s->want_all = true;
         err = ASY_ERR_AGAIN;
     }
     if (err != ASY_OK) {
-        s->want_all = s->want_all || p->overflow || p->account_count + p->lane_count + p->node_count != 0;
+        s->want_all =
+            s->want_all || p->overflow || p->account_count + p->lane_count + p->node_count != 0;
         if (err != ASY_ERR_CANCELLED && err != ASY_ERR_AGAIN) {
             asy_log(ASY_LOG_ODD, "chain.poll", "err=%s why=\"%s\"", asy_err_name(err), why->text);
         }
@@ -372,12 +386,15 @@ static void poll_done(void *task, enum asy_err err, const struct asy_why *why) {
     save_cursor(g);
     if (p->view.batches > asy_ledger_batch_count(g->ledger)) {
         asy_log(ASY_LOG_BROKEN, "ledger.behind",
-                "chain=%llu ledger=%llu action=\"stopping: this ledger is older than the chain; restore the newest\"",
+                "chain=%llu ledger=%llu action=\"stopping: this ledger is older than the chain; "
+                "restore the newest\"",
                 (unsigned long long)p->view.batches,
                 (unsigned long long)asy_ledger_batch_count(g->ledger));
         gateway_die(ASY_ERR_CONFLICT, NULL);
     }
-    step_back(g, p->view.batches); /* always: a batch may be taken back before the follower saw its block */
+    step_back(
+        g,
+        p->view.batches); /* always: a batch may be taken back before the follower saw its block */
     make_final(g);
     if (s->reorged || p->overflow || s->want_all || !s->synced) {
         s->want_all = s->reorged = false;
@@ -426,16 +443,16 @@ static void start_poll(struct asy_gateway *g) {
     asy_chain_post(g->chain, poll_run, poll_done, p);
 }
 
-/* ---- batches ------------------------------------------------------------------------------------------------------------ */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 struct batch_task {
     struct asy_gateway *g;
     uint64_t number;
     struct asy_addr vault, self;
-    struct asy_buf data;          /* calldata: to be signed */
-    struct asy_buf raw;           /* signed: to be sent */
+    struct asy_buf data; /* calldata: to be signed */
+    struct asy_buf raw;  /* signed: to be sent */
     struct asy_evm_signed signed_tx;
-    bool bump;                    /* sign raw again, for more */
+    bool bump; /* sign raw again, for more */
     bool confirmed, already, reverted;
     struct asy_evm_receipt receipt;
     uint32_t confirmations;
@@ -490,7 +507,8 @@ static void batch_confirmed(struct asy_gateway *g, uint64_t number, uint64_t blo
     must(asy_ledger_get_batch(g->ledger, &b, number));
     asy_metric_add(ASY_M_batches_posted_total, 1);
     asy_metric_add(ASY_M_batch_jobs_total, b.jobs);
-    asy_log(ASY_LOG_INFO, "batch.confirmed", "number=%llu jobs=%llu entries=%u credits=%u block=%llu gas=%llu",
+    asy_log(ASY_LOG_INFO, "batch.confirmed",
+            "number=%llu jobs=%llu entries=%u credits=%u block=%llu gas=%llu",
             (unsigned long long)number, (unsigned long long)b.jobs, b.entry_count, b.credit_count,
             (unsigned long long)block, (unsigned long long)gas);
     nodes_batch_confirmed(g, &b);
@@ -533,7 +551,8 @@ static enum asy_err send_run(void *task, struct asy_evm *evm, struct asy_evm_acc
         t->confirmed = err == ASY_OK && t->receipt.ok;
         t->reverted = err == ASY_OK && !t->receipt.ok;
     }
-    if (!t->confirmed && err != ASY_ERR_CANCELLED) { /* another transaction of ours may have done it */
+    if (!t->confirmed &&
+        err != ASY_ERR_CANCELLED) { /* another transaction of ours may have done it */
         ASY_TRY(ask(t, evm, why));
         if (t->already) {
             return ASY_OK;
@@ -550,7 +569,8 @@ static void send_done(void *task, enum asy_err err, const struct asy_why *why) {
         batch_confirmed(g, t->number, t->receipt.block_number, t->receipt.gas_used);
     } else if (t->already) {
         batch_confirmed(g, t->number, g->settle->head, 0);
-    } else if (err == ASY_ERR_CONFLICT || t->reverted) { /* its nonce is used up: the same call is signed again */
+    } else if (err == ASY_ERR_CONFLICT ||
+               t->reverted) { /* its nonce is used up: the same call is signed again */
         must(asy_ledger_set_batch_state(g->ledger, t->number, ASY_BATCH_BUILT, 0));
         retry_later(g, "batch.again", t->number, err == ASY_OK ? ASY_ERR_REVERTED : err, why);
     } else if (err == ASY_ERR_TIMEOUT) {
@@ -578,7 +598,8 @@ static enum asy_err calldata(struct asy_gateway *g, uint64_t number, struct asy_
         return ASY_ERR_TOO_LONG;
     }
     for (uint32_t i = 0; i < entry_count; i++) {
-        d[i] = (struct asy_evm_debit){entries[i].lane, entries[i].count, entries[i].spent, entries[i].tree};
+        d[i] = (struct asy_evm_debit){entries[i].lane, entries[i].count, entries[i].spent,
+                                      entries[i].tree};
     }
     for (uint32_t i = 0; i < credit_count; i++) {
         c[i] = (struct asy_evm_credit){credits[i].link, credits[i].cum};
@@ -607,8 +628,9 @@ static void build(struct asy_gateway *g) {
     struct settle *s = g->settle;
     uint64_t number = asy_ledger_batch_count(g->ledger), wall = now_ms(g);
     uint32_t every = g->c.profile->settlement.credit_every;
-    bool credits = s->force || every <= 1 || number % every == every - 1 ||
-                   (s->uncredited_since_ms != 0 && wall - s->uncredited_since_ms >= CREDIT_AFTER_MS);
+    bool credits =
+        s->force || every <= 1 || number % every == every - 1 ||
+        (s->uncredited_since_ms != 0 && wall - s->uncredited_since_ms >= CREDIT_AFTER_MS);
     struct asy_batch b;
     must(asy_ledger_build_batch(g->ledger, &b, number, g->c.profile->settlement.batch_jobs,
                                 MAX_ENTRIES, MAX_CREDITS, credits));
@@ -621,7 +643,8 @@ static void build(struct asy_gateway *g) {
     }
     if (b.entry_count != 0 || b.credit_count != 0) {
         asy_log(ASY_LOG_INFO, "batch.built", "number=%llu jobs=%llu entries=%u credits=%u",
-                (unsigned long long)number, (unsigned long long)b.jobs, b.entry_count, b.credit_count);
+                (unsigned long long)number, (unsigned long long)b.jobs, b.entry_count,
+                b.credit_count);
     }
 }
 
@@ -672,7 +695,7 @@ void settle_tick(struct asy_gateway *g, uint64_t now, uint64_t *min_deadline_ns)
     }
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 enum asy_err settle_new(struct asy_gateway *g, struct asy_why *why) {
     (void)why;
@@ -685,7 +708,8 @@ enum asy_err settle_new(struct asy_gateway *g, struct asy_why *why) {
         err = asy_evm_follower_load(&s->follower, asy_buf_bytes(&cursor), on_event, NULL);
     }
     if (err != ASY_OK) {
-        asy_evm_follower_init(&s->follower, g->c.market->from_block, g->c.final_depth, on_event, NULL);
+        asy_evm_follower_init(&s->follower, g->c.market->from_block, g->c.final_depth, on_event,
+                              NULL);
     }
     asy_buf_done(&cursor);
     return ASY_OK;

@@ -23,7 +23,7 @@ static enum asy_err close_list(struct asy_jw *w) {
     return asy_jw_finish(w);
 }
 
-/* ---- models and nodes ------------------------------------------------------------------------------ */
+/* ---- models and nodes ------------------------------------------------------------------------ */
 
 /* Adds a node's offer to the list of models, by name. */
 static void add_model(struct asy_api_model *models, size_t *count, size_t max,
@@ -134,7 +134,7 @@ enum asy_err view_domain(struct asy_gateway *g) {
     return asy_jw_finish(&w);
 }
 
-/* ---- an account's own ---------------------------------------------------------------------------------- */
+/* ---- an account's own ------------------------------------------------------------------------ */
 
 enum asy_err view_credit(struct asy_gateway *g, const struct asy_account *a) {
     struct asy_jw w;
@@ -240,10 +240,12 @@ enum asy_err view_jobs(struct asy_gateway *g, const struct asy_account *a, uint6
     return close_list(&w);
 }
 
-/* "0x" and 64 digits, or the "chatcmpl-" id that the client knows cannot be turned back: the job id it is. */
+/* "0x" and 64 digits, or the "chatcmpl-" id that the client knows cannot be turned back: the job id
+ * it is. */
 static enum asy_err parse_id(struct asy_hash *ret_id, struct asy_bytes text, struct asy_why *why) {
     if (asy_hash_parse(ret_id, text) != ASY_OK) {
-        return asy_why_set(why, ASY_ERR_NOT_FOUND, "id", "A job id is 0x and 64 hex digits, as in x-assay-job-id.");
+        return asy_why_set(why, ASY_ERR_NOT_FOUND, "id",
+                           "A job id is 0x and 64 hex digits, as in x-assay-job-id.");
     }
     return ASY_OK;
 }
@@ -276,7 +278,7 @@ enum asy_err view_job(struct asy_gateway *g, const struct asy_account *a, struct
     return o.count != 0 ? ASY_OK : asy_why_set(why, ASY_ERR_NOT_FOUND, "id", "No such job.");
 }
 
-/* ---- receipts ------------------------------------------------------------------------------------------------ */
+/* ---- receipts -------------------------------------------------------------------------------- */
 
 static void write_path(struct asy_jw *w, const struct asy_hash *path, uint32_t count) {
     asy_jw_kv_array(w, "path");
@@ -291,8 +293,10 @@ static void write_sig(struct asy_jw *w, const struct asy_sig *sig) {
     asy_jw_hex(w, asy_bytes_of(sig->b, sizeof sig->b));
 }
 
-/* Terms, receipt, and the node's signature over its place in a checkpoint: all that `assay verify` needs. */
-static enum asy_err write_receipt(struct asy_gateway *g, struct asy_jw *w, const struct asy_ticket *t) {
+/* Terms, receipt, and the node's signature over its place in a checkpoint: all that `assay verify`
+ * needs. */
+static enum asy_err write_receipt(struct asy_gateway *g, struct asy_jw *w,
+                                  const struct asy_ticket *t) {
     asy_jw_key(w, "terms");
     asy_object_write_json(w, ASY_OBJ_TERMS, &t->terms);
     if (!t->has_receipt) {
@@ -398,7 +402,8 @@ static enum asy_err write_entry_place(struct asy_gateway *g, struct asy_jw *w, u
     return ASY_OK;
 }
 
-static enum asy_err write_settlement(struct asy_gateway *g, struct asy_jw *w, const struct asy_ticket *t) {
+static enum asy_err write_settlement(struct asy_gateway *g, struct asy_jw *w,
+                                     const struct asy_ticket *t) {
     uint64_t number;
     uint32_t index, path_count;
     struct asy_entry e;
@@ -412,7 +417,8 @@ static enum asy_err write_settlement(struct asy_gateway *g, struct asy_jw *w, co
     asy_arena_reset(&g->scratch);
     struct asy_sum_node *nodes, path[ASY_SUM_PATH_MAX];
     ASY_TRY(build_entry_tree(g, &e, &nodes));
-    ASY_TRY(asy_sum_tree_path(path, &path_count, nodes, e.count, (uint32_t)(t->terms.lane_seq - e.first)));
+    ASY_TRY(asy_sum_tree_path(path, &path_count, nodes, e.count,
+                              (uint32_t)(t->terms.lane_seq - e.first)));
     asy_jw_kv_object(w, "settlement");
     ASY_TRY(write_entry_place(g, w, number, index));
     asy_jw_kv_u64(w, "leaf", t->terms.lane_seq - e.first);
@@ -478,7 +484,7 @@ enum asy_err view_receipt(struct asy_gateway *g, const struct asy_account *a, st
     return asy_jw_finish(&w);
 }
 
-/* ---- settlement ------------------------------------------------------------------------------------------------- */
+/* ---- settlement ------------------------------------------------------------------------------ */
 
 static const char *batch_state_name(enum asy_batch_state state) {
     switch (state) {

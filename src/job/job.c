@@ -4,7 +4,7 @@
 
 #include "merkle/merkle.h"
 
-/* ---- the field tables --------------------------------------------------------------------------- */
+/* ---- the field tables ------------------------------------------------------------------------ */
 
 enum kind { K_U8, K_U32, K_U64, K_U128, K_HASH, K_ADDR };
 
@@ -22,7 +22,8 @@ struct field {
     size_t offset;
 };
 
-#define F(type, kind, member, name) {name, kind, offsetof(struct asy_##type, member)}
+#define F(type, kind, member, name)                                                                \
+    { name, kind, offsetof(struct asy_##type, member) }
 static const struct field cap_fields[] = {
     F(cap, K_ADDR, requester, "requester"),
     F(cap, K_ADDR, gateway, "gateway"),
@@ -68,12 +69,9 @@ static const struct field receipt_fields[] = {
     F(receipt, K_U128, amount, "amount"),
 };
 static const struct field checkpoint_fields[] = {
-    F(checkpoint, K_U8, kind, "kind"),
-    F(checkpoint, K_ADDR, signer, "signer"),
-    F(checkpoint, K_ADDR, peer, "peer"),
-    F(checkpoint, K_U64, number, "number"),
-    F(checkpoint, K_U64, first, "first"),
-    F(checkpoint, K_U32, count, "count"),
+    F(checkpoint, K_U8, kind, "kind"),    F(checkpoint, K_ADDR, signer, "signer"),
+    F(checkpoint, K_ADDR, peer, "peer"),  F(checkpoint, K_U64, number, "number"),
+    F(checkpoint, K_U64, first, "first"), F(checkpoint, K_U32, count, "count"),
     F(checkpoint, K_HASH, root, "root"),
 };
 static const struct field ack_fields[] = {
@@ -153,7 +151,7 @@ static void field_get(void *object, const uint8_t *from, const struct field *f) 
     }
 }
 
-/* ---- EIP-712 -------------------------------------------------------------------------------------- */
+/* ---- EIP-712 --------------------------------------------------------------------------------- */
 
 enum { TYPE_STRING_MAX = 512 };
 static struct {
@@ -161,7 +159,8 @@ static struct {
     struct asy_hash hash;
 } types[ASY_COUNT(objects)];
 
-/* Runs before main: the tables are constant, so this is data that the compiler could not compute. */
+/* Runs before main: the tables are constant, so this is data that the compiler could not compute.
+ */
 __attribute__((constructor)) static void make_types(void) {
     for (size_t t = 0; t < ASY_COUNT(objects); t++) {
         char *s = types[t].text;
@@ -218,7 +217,7 @@ enum asy_err asy_object_verify(const struct asy_domain *domain, enum asy_object 
     return ASY_OK;
 }
 
-/* ---- binary ---------------------------------------------------------------------------------------- */
+/* ---- binary ---------------------------------------------------------------------------------- */
 
 enum { OBJECT_VERSION = 1 };
 
@@ -249,7 +248,7 @@ enum asy_err asy_object_decode(void *ret_object, enum asy_object type, struct as
     return ASY_OK;
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 void asy_object_write_json(struct asy_jw *w, enum asy_object type, const void *object) {
     asy_jw_object(w);
@@ -313,8 +312,9 @@ static enum asy_err read_field(void *object, const struct field *f, const struct
     return ASY_ERR_INTERNAL;
 }
 
-enum asy_err asy_object_read_json(void *ret_object, enum asy_object type, const struct asy_json *json,
-                                  const char *at_text, struct asy_why *reterr_why) {
+enum asy_err asy_object_read_json(void *ret_object, enum asy_object type,
+                                  const struct asy_json *json, const char *at_text,
+                                  struct asy_why *reterr_why) {
     union { /* read aside, so that a failure touches nothing */
         struct asy_cap cap;
         struct asy_terms terms;
@@ -345,7 +345,7 @@ enum asy_err asy_object_read_json(void *ret_object, enum asy_object type, const 
     return ASY_OK;
 }
 
-/* ---- digests ---------------------------------------------------------------------------------------- */
+/* ---- digests --------------------------------------------------------------------------------- */
 
 void asy_job_id(struct asy_hash *ret_id, const struct asy_addr *gateway, const uint8_t random[16],
                 const struct asy_hash *request) {
@@ -429,7 +429,7 @@ void asy_output_digest(struct asy_hash *ret_digest, const struct asy_hash *promp
     asy_keccak_final(&k, ret_digest);
 }
 
-/* ---- rules ---------------------------------------------------------------------------------------- */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 enum asy_err asy_job_cost(asy_u128 *ret_pico, const struct asy_terms *terms, uint64_t in_tokens,
                           uint64_t cached_tokens, uint64_t out_tokens) {
@@ -473,11 +473,12 @@ enum asy_err asy_receipt_check(const struct asy_receipt *receipt, const struct a
                            receipt->finish);
     }
     if (receipt->first_ms > receipt->last_ms) {
-        return asy_why_set(reterr_why, ASY_ERR_RANGE, "firstMs", "the first token is after the last");
+        return asy_why_set(reterr_why, ASY_ERR_RANGE, "firstMs",
+                           "the first token is after the last");
     }
     asy_u128 cost;
-    enum asy_err err = asy_job_cost(&cost, terms, receipt->in_tokens, receipt->cached_tokens,
-                                    receipt->out_tokens);
+    enum asy_err err =
+        asy_job_cost(&cost, terms, receipt->in_tokens, receipt->cached_tokens, receipt->out_tokens);
     if (err != ASY_OK) {
         return asy_why_set(reterr_why, err, "cachedTokens", "the counts have no price");
     }
@@ -501,7 +502,8 @@ enum asy_err asy_terms_check(const struct asy_terms *terms, const struct asy_cap
         return asy_why_set(reterr_why, ASY_ERR_MISMATCH, "gateway", "not the cap's gateway");
     }
     if (!asy_hash_is_zero(&cap->models)) {
-        return asy_why_set(reterr_why, ASY_ERR_MISMATCH, "models", "lists of models are not known yet");
+        return asy_why_set(reterr_why, ASY_ERR_MISMATCH, "models",
+                           "lists of models are not known yet");
     }
     if (terms->price_in > cap->max_price_in) {
         return asy_why_set(reterr_why, ASY_ERR_RANGE, "priceIn", "above the cap's price");
@@ -523,7 +525,7 @@ enum asy_err asy_terms_check(const struct asy_terms *terms, const struct asy_cap
     return ASY_OK;
 }
 
-/* ---- checkpoints ------------------------------------------------------------------------------------ */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
 static void root_of(struct asy_hash *ret_root, const struct asy_hash *items, uint32_t count) {
     struct asy_hash nodes[2 * ASY_MAX_CHECKPOINT + 8];
@@ -573,4 +575,3 @@ enum asy_err asy_checkpoint_check(const struct asy_checkpoint *checkpoint,
     root_of(&root, items, (uint32_t)count);
     return asy_hash_eq(&root, &checkpoint->root) ? ASY_OK : ASY_ERR_MISMATCH;
 }
-

@@ -16,7 +16,7 @@ asy_u128 asy_ledger_unposted_pay(const struct asy_ledger *l) {
 bool asy_ledger_lane_full(const struct asy_ledger *l) { return l->full_lanes != 0; }
 uint64_t asy_ledger_batch_count(const struct asy_ledger *l) { return l->batch_count; }
 
-/* ---- building ------------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 /* Who has waited longest comes first. */
 static int by_turn(const void *a, const void *b) {
@@ -42,7 +42,8 @@ static enum asy_err add_entry(struct asy_ledger *l, const struct asy_entry *e, u
     return ledger_run(q);
 }
 
-/* Credits links whose batched pay is not posted yet, beginning where the last batch with credits left off. */
+/* Credits links whose batched pay is not posted yet, beginning where the last batch with credits
+ * left off. */
 static enum asy_err add_credits(struct asy_ledger *l, struct asy_batch *b, uint32_t max_credits) {
     uint64_t nodes = l->next_node - 1, from = l->credit_from;
     for (uint64_t i = 0; i < nodes; i++) {
@@ -71,7 +72,8 @@ static enum asy_err add_credits(struct asy_ledger *l, struct asy_batch *b, uint3
     return ASY_OK;
 }
 
-/* Walks the leaves of a lane's tree: all of them leave `ready`, the first `count` become batched pay. ret_root: of the first `count`. */
+/* Walks the leaves of a lane's tree: all of them leave `ready`, the first `count` become batched
+ * pay. ret_root: of the first `count`. */
 static enum asy_err take_leaves(struct asy_ledger *l, struct account_slot *s, uint32_t count,
                                 struct asy_sum_node *ret_root) {
     struct asy_stmt *q = l->ticket_tail;
@@ -180,9 +182,10 @@ enum asy_err asy_ledger_build_batch(struct asy_ledger *l, struct asy_batch *ret_
     return err;
 }
 
-/* ---- reading and moving on ------------------------------------------------------------------------------ */
+/* ---- reading and moving on ------------------------------------------------------------------- */
 
-enum asy_err asy_ledger_get_batch(struct asy_ledger *l, struct asy_batch *ret_batch, uint64_t number) {
+enum asy_err asy_ledger_get_batch(struct asy_ledger *l, struct asy_batch *ret_batch,
+                                  uint64_t number) {
     bool row;
     struct asy_stmt *q = l->batch_get;
     asy_stmt_bind_u64(q, 1, number);
@@ -273,10 +276,10 @@ enum asy_err asy_ledger_batch_credits(struct asy_ledger *l, struct asy_arena *ar
         ASY_TRY(ledger_row(&row, l->credit_batch));
         ASY_ASSERT(row == (i < b.credit_count)); /* written in one turn with the batch */
         if (row) {
-            credits[i] = (struct asy_batch_credit){
-                .node_id = asy_stmt_col_u64(l->credit_batch, 0),
-                .link = (uint32_t)asy_stmt_col_u64(l->credit_batch, 1),
-                .cum = asy_stmt_col_u128(l->credit_batch, 2)};
+            credits[i] =
+                (struct asy_batch_credit){.node_id = asy_stmt_col_u64(l->credit_batch, 0),
+                                          .link = (uint32_t)asy_stmt_col_u64(l->credit_batch, 1),
+                                          .cum = asy_stmt_col_u128(l->credit_batch, 2)};
         }
     }
     *ret_credits = credits;
@@ -284,8 +287,8 @@ enum asy_err asy_ledger_batch_credits(struct asy_ledger *l, struct asy_arena *ar
     return ASY_OK;
 }
 
-enum asy_err asy_ledger_set_batch_tx(struct asy_ledger *l, uint64_t number, const struct asy_hash *tx,
-                                     struct asy_bytes raw) {
+enum asy_err asy_ledger_set_batch_tx(struct asy_ledger *l, uint64_t number,
+                                     const struct asy_hash *tx, struct asy_bytes raw) {
     asy_stmt_bind_u64(l->batch_tx, 1, number);
     asy_stmt_bind_hash(l->batch_tx, 2, tx);
     asy_stmt_bind_bytes(l->batch_tx, 3, raw);
@@ -308,8 +311,9 @@ enum asy_err asy_ledger_batch_raw(struct asy_ledger *l, struct asy_buf *ret_raw,
     return err != ASY_OK ? err : end;
 }
 
-/* The first confirmation: what the batch credits has now moved from the gateway's debt to the chain. A re-organisation changes that for
- * minutes only, since the same bytes are sent again, so the journal keeps it. */
+/* The first confirmation: what the batch credits has now moved from the gateway's debt to the
+ * chain. A re-organisation changes that for minutes only, since the same bytes are sent again, so
+ * the journal keeps it. */
 static enum asy_err journal_credits(struct asy_ledger *l, uint64_t number) {
     struct asy_arena arena;
     asy_arena_init(&arena, 1u << 20);
@@ -363,9 +367,10 @@ enum asy_err asy_ledger_find_entry(struct asy_ledger *l, uint64_t *ret_number, u
     return ASY_OK;
 }
 
-/* ---- the check ----------------------------------------------------------------------------------------- */
+/* ---- the check ------------------------------------------------------------------------------- */
 
-static enum asy_err differ(struct asy_why *why, const char *what, uint64_t id, asy_u128 a, asy_u128 b) {
+static enum asy_err differ(struct asy_why *why, const char *what, uint64_t id, asy_u128 a,
+                           asy_u128 b) {
     char x[ASY_U128_TEXT], y[ASY_U128_TEXT];
     (void)asy_u128_format(x, a);
     (void)asy_u128_format(y, b);
@@ -441,7 +446,8 @@ static enum asy_err check_lane(struct checker *c, const struct account_slot *s) 
         ASY_TRY(asy_ledger_entry_tickets(c->l, s->a.lane, first, STRIDE, add_ticket, &sum));
     }
     if (sum.gap || sum.next != s->a.lane_seq || sum.open != s->open_count) {
-        return asy_why_set(c->why, ASY_ERR_STORE, NULL, "lane %u has a gap in its tickets", s->a.lane);
+        return asy_why_set(c->why, ASY_ERR_STORE, NULL, "lane %u has a gap in its tickets",
+                           s->a.lane);
     }
     if (sum.paid != s->a.paid) {
         return differ(c->why, "receipts of lane", s->a.lane, sum.paid, s->a.paid);
@@ -455,7 +461,8 @@ static enum asy_err check_lane(struct checker *c, const struct account_slot *s) 
     }
     const struct tally *t = tally_named(c, "lane", s->a.lane);
     if (t->in < t->out || t->in - t->out != s->a.funded - s->a.paid) {
-        return differ(c->why, "journal of lane", s->a.lane, t->in - t->out, s->a.funded - s->a.paid);
+        return differ(c->why, "journal of lane", s->a.lane, t->in - t->out,
+                      s->a.funded - s->a.paid);
     }
     return ASY_OK;
 }
@@ -500,10 +507,11 @@ static enum asy_err check_node(struct checker *c, const struct node_slot *n) {
     if (items > paid) { /* less: a receipt whose place the node gave to another waits for its end */
         return differ(c->why, "more owed than paid to node", n->n.id, items, paid);
     }
-    const struct tally *t = tally_named(c, "owed", n->n.id), *credited = tally_named(c, "credited", n->n.id);
+    const struct tally *t = tally_named(c, "owed", n->n.id),
+                       *credited = tally_named(c, "credited", n->n.id);
     if (credited->in - credited->out != n->n.credited) {
-        return differ(c->why, "journal of what is credited to node", n->n.id, credited->in - credited->out,
-                      n->n.credited);
+        return differ(c->why, "journal of what is credited to node", n->n.id,
+                      credited->in - credited->out, n->n.credited);
     }
     if (t->in + n->n.credited != t->out + paid) {
         return differ(c->why, "journal of what is owed to node", n->n.id, t->in - t->out, paid);
@@ -529,7 +537,8 @@ static void add_leaf(void *arg, const struct asy_ticket *t) {
         amount = t->receipt.amount;
         const struct node_slot *node = ledger_node_of(e->c->l, &t->terms.node);
         char name[48];
-        (void)snprintf(name, sizeof name, "batched:%llu", node != NULL ? (unsigned long long)node->n.id : 0);
+        (void)snprintf(name, sizeof name, "batched:%llu",
+                       node != NULL ? (unsigned long long)node->n.id : 0);
         tally_of(e->c, asy_bytes_cstr(name))->in += amount;
     }
     e->err = e->err == ASY_OK ? asy_sum_leaf(&leaf, t->terms.lane_seq, amount, &hash) : e->err;
@@ -553,7 +562,8 @@ static enum asy_err check_entry(struct checker *c, uint64_t number, const struct
     (void)snprintf(name, sizeof name, "posted:%u", e->lane);
     struct tally *t = tally_of(c, asy_bytes_cstr(name));
     if (t->in != e->before || t->out != e->first) {
-        return differ(c->why, "an entry does not follow the one before it, batch", number, t->in, e->before);
+        return differ(c->why, "an entry does not follow the one before it, batch", number, t->in,
+                      e->before);
     }
     t->in = e->spent;
     t->out = e->first + e->count;
@@ -624,13 +634,15 @@ static enum asy_err check_ends(struct checker *c) {
         return differ(c->why, "tickets in line", 0, unposted, l->unposted);
     }
     HASH_ITER(by_addr, l->nodes, n, next_node) {
-        const struct tally *batched = tally_named(c, "batched", n->n.id), *cum = tally_named(c, "cum", n->n.id);
+        const struct tally *batched = tally_named(c, "batched", n->n.id),
+                           *cum = tally_named(c, "cum", n->n.id);
         if (batched->in != n->n.batched || cum->in != n->n.posted) {
-            return differ(c->why, "batched or posted total of node", n->n.id, batched->in, n->n.batched);
+            return differ(c->why, "batched or posted total of node", n->n.id, batched->in,
+                          n->n.batched);
         }
         if (n->n.batched + n->ready > n->n.owed) {
-            return differ(c->why, "more settled than signed by node", n->n.id, n->n.batched + n->ready,
-                          n->n.owed);
+            return differ(c->why, "more settled than signed by node", n->n.id,
+                          n->n.batched + n->ready, n->n.owed);
         }
     }
     return ASY_OK;
@@ -643,12 +655,8 @@ enum asy_err asy_ledger_check(struct asy_ledger *l, struct asy_why *reterr_why) 
     struct asy_arena arena;
     asy_arena_init(&arena, 8u << 20);
     enum asy_err err = read_journal(&c);
-    HASH_ITER(by_lane, l->lanes, s, next_lane) {
-        err = err == ASY_OK ? check_lane(&c, s) : err;
-    }
-    HASH_ITER(by_addr, l->nodes, n, next_node) {
-        err = err == ASY_OK ? check_node(&c, n) : err;
-    }
+    HASH_ITER(by_lane, l->lanes, s, next_lane) { err = err == ASY_OK ? check_lane(&c, s) : err; }
+    HASH_ITER(by_addr, l->nodes, n, next_node) { err = err == ASY_OK ? check_node(&c, n) : err; }
     for (uint64_t number = 0; number < l->batch_count && err == ASY_OK; number++) {
         err = check_batch(&c, number, &arena);
     }

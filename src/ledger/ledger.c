@@ -6,12 +6,16 @@
 static const struct asy_store_migration migrations[] = {
     {"first",
      "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
-     "CREATE TABLE account (addr BLOB PRIMARY KEY, created_ms INTEGER NOT NULL, cap BLOB, cap_sig BLOB,"
-     "  cap_open INTEGER NOT NULL DEFAULT 0, lane INTEGER, funded BLOB, free BLOB, closes_at INTEGER)"
+     "CREATE TABLE account (addr BLOB PRIMARY KEY, created_ms INTEGER NOT NULL, cap BLOB, cap_sig "
+     "BLOB,"
+     "  cap_open INTEGER NOT NULL DEFAULT 0, lane INTEGER, funded BLOB, free BLOB, closes_at "
+     "INTEGER)"
      "  WITHOUT ROWID;"
-     "CREATE TABLE api_key (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, account BLOB NOT NULL,"
+     "CREATE TABLE api_key (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, account BLOB NOT "
+     "NULL,"
      "  label TEXT NOT NULL, created_ms INTEGER NOT NULL, revoked_ms INTEGER);"
-     "CREATE TABLE node (id INTEGER PRIMARY KEY, addr BLOB NOT NULL UNIQUE, link INTEGER, owed BLOB,"
+     "CREATE TABLE node (id INTEGER PRIMARY KEY, addr BLOB NOT NULL UNIQUE, link INTEGER, owed "
+     "BLOB,"
      "  posted BLOB, credited BLOB, closed_below INTEGER, ack BLOB, ack_sig BLOB, batched BLOB);"
      "CREATE TABLE ticket (lane INTEGER NOT NULL, lane_seq INTEGER NOT NULL, node INTEGER NOT NULL,"
      "  link_seq INTEGER NOT NULL, job_id BLOB NOT NULL, segment INTEGER NOT NULL,"
@@ -28,7 +32,8 @@ static const struct asy_store_migration migrations[] = {
      "  PRIMARY KEY (account, day)) WITHOUT ROWID;"
      "CREATE TABLE item (node INTEGER NOT NULL, item INTEGER NOT NULL, hash BLOB NOT NULL,"
      "  amount BLOB NOT NULL, PRIMARY KEY (node, item)) WITHOUT ROWID;"
-     "CREATE TABLE checkpoint (node INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL,"
+     "CREATE TABLE checkpoint (node INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT "
+     "NULL,"
      "  first INTEGER NOT NULL, count INTEGER NOT NULL, body BLOB NOT NULL, sig BLOB NOT NULL,"
      "  PRIMARY KEY (node, kind, number)) WITHOUT ROWID;"
      "CREATE INDEX checkpoint_first ON checkpoint (node, kind, first);"
@@ -44,14 +49,16 @@ static const struct asy_store_migration migrations[] = {
      "CREATE TABLE credit (number INTEGER NOT NULL, idx INTEGER NOT NULL, node INTEGER NOT NULL,"
      "  link INTEGER NOT NULL, cum BLOB NOT NULL, PRIMARY KEY (number, idx)) WITHOUT ROWID;"
      "CREATE TABLE journal (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, kind TEXT NOT NULL,"
-     "  source TEXT NOT NULL, target TEXT NOT NULL, amount BLOB NOT NULL, lane INTEGER, seq INTEGER);"
-     /* with a row number: rows of some KiB lie one behind the other, not where a random key puts them */
+     "  source TEXT NOT NULL, target TEXT NOT NULL, amount BLOB NOT NULL, lane INTEGER, seq "
+     "INTEGER);"
+     /* with a row number: rows of some KiB lie one behind the other, not where a random key puts
+        them */
      "CREATE TABLE audit (lane INTEGER NOT NULL, lane_seq INTEGER NOT NULL, sealed BLOB NOT NULL,"
      "  PRIMARY KEY (lane, lane_seq));"},
 };
 enum { APPLICATION_ID = 0x41534c31 }; /* "ASL1" */
 
-/* ---- small things ------------------------------------------------------------------------------- */
+/* ---- small things ---------------------------------------------------------------------------- */
 
 enum asy_err ledger_run(struct asy_stmt *stmt) {
     struct asy_why why;
@@ -114,7 +121,7 @@ enum asy_err asy_ledger_put(struct asy_ledger *l, const char *name, struct asy_b
     return ledger_run(l->meta_put);
 }
 
-/* ---- opening -------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void set_cap(struct asy_account *a, const struct asy_cap *cap, const struct asy_sig *sig) {
     a->has_cap = true;
@@ -249,15 +256,17 @@ static struct node_slot *add_node(struct asy_ledger *l, uint64_t id, const struc
 }
 
 /* Numbers of the last checkpoint of a kind: where the next begins. */
-static enum asy_err load_numbering(struct asy_ledger *l, uint64_t node, enum asy_checkpoint_kind kind,
-                                   uint64_t *ret_number, uint64_t *ret_items) {
+static enum asy_err load_numbering(struct asy_ledger *l, uint64_t node,
+                                   enum asy_checkpoint_kind kind, uint64_t *ret_number,
+                                   uint64_t *ret_items) {
     bool row;
     asy_stmt_bind_u64(l->checkpoint_last, 1, node);
     asy_stmt_bind_u64(l->checkpoint_last, 2, (uint64_t)kind);
     ASY_TRY(ledger_row(&row, l->checkpoint_last));
     if (row) {
         *ret_number = asy_stmt_col_u64(l->checkpoint_last, 0) + 1;
-        *ret_items = asy_stmt_col_u64(l->checkpoint_last, 1) + asy_stmt_col_u64(l->checkpoint_last, 2);
+        *ret_items =
+            asy_stmt_col_u64(l->checkpoint_last, 1) + asy_stmt_col_u64(l->checkpoint_last, 2);
         ASY_TRY(ledger_end(l->checkpoint_last));
     }
     return ASY_OK;
@@ -335,8 +344,8 @@ enum asy_err asy_ledger_open(struct asy_ledger **ret_ledger, const char *path,
     l->env = env;
     l->next_node = 1;
     struct asy_store_options options = {.application_id = APPLICATION_ID, .sync = sync};
-    enum asy_err err = asy_store_open(&l->store, path, migrations, ASY_COUNT(migrations), &options,
-                                      reterr_why);
+    enum asy_err err =
+        asy_store_open(&l->store, path, migrations, ASY_COUNT(migrations), &options, reterr_why);
     if (err != ASY_OK) {
         asy_free(l);
         return err;
@@ -436,7 +445,7 @@ enum asy_err asy_ledger_commit(struct asy_ledger *l, struct asy_why *reterr_why)
     return asy_store_commit(l->store, reterr_why);
 }
 
-/* ---- accounts --------------------------------------------------------------------------------------- */
+/* ---- accounts -------------------------------------------------------------------------------- */
 
 struct asy_account *asy_ledger_find_account(struct asy_ledger *l, const struct asy_addr *addr) {
     struct account_slot *s;
@@ -464,8 +473,8 @@ enum asy_err asy_ledger_account(struct asy_ledger *l, struct asy_account **ret_a
     return ASY_OK;
 }
 
-void asy_ledger_each_account(struct asy_ledger *l, void (*fn)(void *arg, struct asy_account *account),
-                             void *arg) {
+void asy_ledger_each_account(struct asy_ledger *l,
+                             void (*fn)(void *arg, struct asy_account *account), void *arg) {
     struct account_slot *s, *next;
     HASH_ITER(by_addr, l->accounts, s, next) { fn(arg, &s->a); }
 }
@@ -476,10 +485,11 @@ asy_u128 asy_ledger_headroom(const struct asy_account *a) {
     return fits && used < a->funded ? a->funded - used : 0;
 }
 
-/* ---- keys --------------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
-enum asy_err asy_ledger_issue_key(struct asy_ledger *l, char ret_key[ASY_KEY_TEXT], uint64_t *ret_id,
-                                  struct asy_account *account, struct asy_bytes label) {
+enum asy_err asy_ledger_issue_key(struct asy_ledger *l, char ret_key[ASY_KEY_TEXT],
+                                  uint64_t *ret_id, struct asy_account *account,
+                                  struct asy_bytes label) {
     uint8_t secret[32];
     asy_env_random(l->env, secret, sizeof secret);
     struct asy_buf text;
@@ -536,7 +546,7 @@ enum asy_err asy_ledger_revoke_key(struct asy_ledger *l, uint64_t id) {
     return ASY_ERR_NOT_FOUND;
 }
 
-/* ---- caps and lanes -------------------------------------------------------------------------------------- */
+/* ---- caps and lanes -------------------------------------------------------------------------- */
 
 enum asy_err asy_ledger_set_cap(struct asy_ledger *l, struct asy_account *account,
                                 const struct asy_cap *cap, const struct asy_sig *sig) {
@@ -574,8 +584,9 @@ static enum asy_err journaled_funds(struct asy_ledger *l, uint32_t lane, asy_u12
     }
 }
 
-/* A requester's lane was closed and another opened (or, in a re-organisation, the other way round). The contract takes no more debits of the
- * old one, so what of it stands in no batch is the gateway's loss; its nodes keep their Acks. */
+/* A requester's lane was closed and another opened (or, in a re-organisation, the other way round).
+ * The contract takes no more debits of the old one, so what of it stands in no batch is the
+ * gateway's loss; its nodes keep their Acks. */
 static enum asy_err change_lane(struct asy_ledger *l, struct account_slot *s, uint32_t lane) {
     bool first = s->a.lane == 0;
     if (!first) {
@@ -628,7 +639,8 @@ enum asy_err asy_ledger_set_lane(struct asy_ledger *l, struct asy_account *accou
     if (facts->funded > account->funded) {
         ASY_TRY(ledger_journal(l, "pull", "free", facts->lane, "lane", facts->lane,
                                facts->funded - account->funded, facts->lane, 0));
-    } else if (facts->funded < account->funded) { /* it was closed, or a re-organisation took a pull back */
+    } else if (facts->funded <
+               account->funded) { /* it was closed, or a re-organisation took a pull back */
         ASY_TRY(ledger_journal(l, "unpull", "lane", facts->lane, "free", facts->lane,
                                account->funded - facts->funded, facts->lane, 0));
     }
@@ -646,7 +658,7 @@ enum asy_err asy_ledger_set_lane(struct asy_ledger *l, struct asy_account *accou
     return ASY_OK;
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 struct node_slot *ledger_node_by_id(const struct asy_ledger *l, uint64_t id) {
     struct node_slot *s;
@@ -672,6 +684,11 @@ enum asy_err asy_ledger_node(struct asy_ledger *l, struct asy_node_book **ret_no
     }
     *ret_node = &s->n;
     return ASY_OK;
+}
+
+struct asy_node_book *asy_ledger_find_node(struct asy_ledger *l, const struct asy_addr *addr) {
+    struct node_slot *s = ledger_node_of(l, addr);
+    return s != NULL ? &s->n : NULL;
 }
 
 void asy_ledger_each_node(struct asy_ledger *l, void (*fn)(void *arg, struct asy_node_book *node),

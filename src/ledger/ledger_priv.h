@@ -24,9 +24,9 @@
     X(key_revoke, "UPDATE api_key SET revoked_ms = ?2 WHERE id = ?1")                              \
     X(node_add, "INSERT INTO node (id, addr) VALUES (?1, ?2)")                                     \
     X(node_all, "SELECT id, addr, link, owed, posted, credited, closed_below, ack, ack_sig, "      \
-                "batched FROM node")                                                                       \
+                "batched FROM node")                                                               \
     X(node_set, "UPDATE node SET link = ?2, owed = ?3, posted = ?4, credited = ?5, "               \
-                "closed_below = ?6, ack = ?7, ack_sig = ?8, batched = ?9 WHERE id = ?1")               \
+                "closed_below = ?6, ack = ?7, ack_sig = ?8, batched = ?9 WHERE id = ?1")           \
     X(node_seq, "SELECT link_seq FROM ticket WHERE node = ?1 ORDER BY link_seq DESC LIMIT 1")      \
     X(node_open, "SELECT link_seq FROM ticket WHERE node = ?1 AND state = 0 "                      \
                  "ORDER BY link_seq LIMIT 1")                                                      \
@@ -73,8 +73,9 @@
                   "ORDER BY item")                                                                 \
     X(checkpoint_add, "INSERT INTO checkpoint (node, kind, number, first, count, body, sig) "      \
                       "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                       \
-    X(checkpoint_last, "SELECT number, first, count FROM checkpoint WHERE node = ?1 AND kind = ?2 " \
-                       "ORDER BY number DESC LIMIT 1")                                             \
+    X(checkpoint_last,                                                                             \
+      "SELECT number, first, count FROM checkpoint WHERE node = ?1 AND kind = ?2 "                 \
+      "ORDER BY number DESC LIMIT 1")                                                              \
     X(checkpoint_from, "SELECT body, sig FROM checkpoint WHERE node = ?1 AND kind = ?2 AND "       \
                        "first >= (SELECT COALESCE(MAX(first), 0) FROM checkpoint WHERE "           \
                        "node = ?1 AND kind = ?2 AND first <= ?3) AND first + count > ?3 "          \
@@ -107,7 +108,8 @@
     X(audit_get, "SELECT sealed FROM audit WHERE lane = ?1 AND lane_seq = ?2")
 
 #define LEDGER_TICKET_COLS                                                                         \
-    "terms, state, receipt, prompt_digest, item, issued_ms, ended_ms, lane, model, request_id, error"
+    "terms, state, receipt, prompt_digest, item, issued_ms, ended_ms, lane, model, request_id, "   \
+    "error"
 
 struct key_slot {
     struct asy_hash hash;
@@ -118,14 +120,17 @@ struct key_slot {
 
 struct account_slot { /* the public part first, so that the pointers are one */
     struct asy_account a;
-    uint64_t posted_seq;  /* laneSeq of the first ticket that is in no batch */
-    /* The lane's part of the next batch, grown ticket by ticket: its leaves are [posted_seq, posted_seq + tree.count). */
+    uint64_t posted_seq; /* laneSeq of the first ticket that is in no batch */
+    /* The lane's part of the next batch, grown ticket by ticket: its leaves are [posted_seq,
+     * posted_seq + tree.count). */
     struct asy_sum_stream tree;
-    bool full; /* the tree takes no more leaves until a batch has taken it */
-    asy_u128 posted;      /* the lane's running total in batches */
-    uint64_t batched_at;  /* number of the batch after the last that held the lane; 0: none since the start */
+    bool full;           /* the tree takes no more leaves until a batch has taken it */
+    asy_u128 posted;     /* the lane's running total in batches */
+    uint64_t batched_at; /* number of the batch after the last that held the lane; 0: none since the
+                            start */
     uint32_t open_count;
-    /* The ticket behind the tree has a receipt that its node has not signed yet: the lane stands in the node's list. */
+    /* The ticket behind the tree has a receipt that its node has not signed yet: the lane stands in
+     * the node's list. */
     struct node_slot *waits_for;
     struct account_slot *next_waiting;
     uint64_t waits_until; /* deadline of that ticket */
@@ -138,7 +143,7 @@ struct node_slot {
     struct asy_node_book n;
     asy_u128 unsigned_pay; /* of receipts that were accepted, but stand in no checkpoint yet */
     uint64_t item_next;    /* behind the highest item written down */
-    asy_u128 ready; /* pay for tickets that stand in the lanes' trees, but in no batch yet */
+    asy_u128 ready;        /* pay for tickets that stand in the lanes' trees, but in no batch yet */
     struct account_slot *waiting;
     bool changed; /* in the list of those to be written at commit */
     struct node_slot *next_changed;
@@ -154,7 +159,8 @@ struct asy_ledger {
     struct node_slot *nodes, *node_ids;
     struct node_slot *changed;
     uint64_t next_key, next_node, batch_count, unposted;
-    uint64_t credit_from; /* where the next batch with credits begins among the nodes, so that none is always left out */
+    uint64_t credit_from; /* where the next batch with credits begins among the nodes, so that none
+                             is always left out */
     struct asy_stmt *
 #define X(name, sql) name, *
         LEDGER_STATEMENTS(X)
@@ -171,7 +177,8 @@ ASY_MUST_USE enum asy_err ledger_end(struct asy_stmt *stmt);
 ASY_MUST_USE enum asy_err ledger_journal(struct asy_ledger *l, const char *kind, const char *from,
                                          uint64_t from_id, const char *to, uint64_t to_id,
                                          asy_u128 amount, uint32_t lane, uint64_t seq);
-/* Adds the closed tickets behind the lane's tree to it, until the end, a full tree, an open one, or one whose receipt is not signed. */
+/* Adds the closed tickets behind the lane's tree to it, until the end, a full tree, an open one, or
+ * one whose receipt is not signed. */
 ASY_MUST_USE enum asy_err ledger_grow_tree(struct asy_ledger *l, struct account_slot *s);
 /* Keeps the count of full trees, after the lane's tree has changed. */
 void ledger_count_full(struct asy_ledger *l, struct account_slot *s);

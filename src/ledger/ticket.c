@@ -16,9 +16,11 @@ enum asy_err asy_ledger_issue(struct asy_ledger *l, struct asy_account *account,
         return asy_why_set(reterr_why, ASY_ERR_STATE, NULL, "this account's lane is closing");
     }
     if (terms->issued_at > account->cap.deadline) {
-        return asy_why_set(reterr_why, ASY_ERR_STATE, NULL, "this account's spending cap has ended");
+        return asy_why_set(reterr_why, ASY_ERR_STATE, NULL,
+                           "this account's spending cap has ended");
     }
-    ASY_ASSERT(asy_addr_eq(&terms->requester, &account->addr) && asy_addr_eq(&terms->node, &node->addr));
+    ASY_ASSERT(asy_addr_eq(&terms->requester, &account->addr) &&
+               asy_addr_eq(&terms->node, &node->addr));
     terms->cap = account->cap_hash;
     terms->lane_seq = account->lane_seq;
     terms->link_seq = node->link_seq;
@@ -52,7 +54,7 @@ enum asy_err asy_ledger_issue(struct asy_ledger *l, struct asy_account *account,
     return ASY_OK;
 }
 
-/* ---- closing --------------------------------------------------------------------------------------- */
+/* ---- closing --------------------------------------------------------------------------------- */
 
 enum asy_err ledger_tail_leaf(struct asy_ledger *l, struct asy_sum_node *ret_leaf,
                               struct node_slot **ret_node) {
@@ -185,7 +187,8 @@ struct found {
     uint64_t item; /* of its receipt, when paid */
 };
 
-/* Finds the ticket by its place on the link and compares it with the terms. errors: NOT_FOUND no such ticket, or with other terms */
+/* Finds the ticket by its place on the link and compares it with the terms. errors: NOT_FOUND no
+ * such ticket, or with other terms */
 static enum asy_err look(struct asy_ledger *l, struct found *ret, const struct asy_terms *terms,
                          struct asy_bytes receipt) {
     struct found f = {.node = ledger_node_of(l, &terms->node)};
@@ -216,7 +219,8 @@ static enum asy_err look(struct asy_ledger *l, struct found *ret, const struct a
     return is_it ? ASY_OK : ASY_ERR_NOT_FOUND;
 }
 
-/* After a ticket was closed: releases its reservation and moves the marks below which all is closed. */
+/* After a ticket was closed: releases its reservation and moves the marks below which all is
+ * closed. */
 static enum asy_err close_ticket(struct asy_ledger *l, const struct found *f,
                                  const struct asy_terms *terms) {
     struct account_slot *s = f->account;
@@ -246,7 +250,7 @@ static enum asy_err close_ticket(struct asy_ledger *l, const struct found *f,
     return ASY_OK;
 }
 
-/* ---- usage -------------------------------------------------------------------------------------------- */
+/* ---- usage ----------------------------------------------------------------------------------- */
 
 /* Counts a receipt in the day of `at_ms`, or takes it out again. */
 static enum asy_err count_usage(struct asy_ledger *l, struct account_slot *s, uint64_t at_ms,
@@ -289,9 +293,10 @@ static enum asy_err count_usage(struct asy_ledger *l, struct account_slot *s, ui
     return ledger_run(q);
 }
 
-/* ---- receipt items -------------------------------------------------------------------------------------- */
+/* ---- receipt items --------------------------------------------------------------------------- */
 
-/* Writes down what stands at a place of the node's numbering. Until it is signed, the node may put another receipt there: the last counts. */
+/* Writes down what stands at a place of the node's numbering. Until it is signed, the node may put
+ * another receipt there: the last counts. */
 static enum asy_err put_item(struct asy_ledger *l, struct node_slot *node, uint64_t item,
                              const struct asy_hash *hash, asy_u128 amount) {
     asy_u128 before = 0;
@@ -381,9 +386,10 @@ enum asy_err asy_ledger_refuse_item(struct asy_ledger *l, struct asy_node_book *
     return put_item(l, (struct node_slot *)node, item, receipt_hash, 0);
 }
 
-/* ---- what has run out ------------------------------------------------------------------------------------ */
+/* ---- what has run out ------------------------------------------------------------------------ */
 
-/* Takes back the pay of the ticket behind the lane's tree, whose node never signed the receipt: it becomes a zero leaf. */
+/* Takes back the pay of the ticket behind the lane's tree, whose node never signed the receipt: it
+ * becomes a zero leaf. */
 static enum asy_err unpay(struct asy_ledger *l, struct account_slot *s) {
     struct node_slot *node = s->waits_for;
     struct asy_stmt *q = l->ticket_tail;
@@ -430,7 +436,8 @@ static enum asy_err expire_open(struct asy_ledger *l, uint64_t *ret_count, uint6
     enum asy_err err = ASY_OK;
     asy_stmt_bind_u64(l->ticket_expired, 1, before_s);
     while ((err = ledger_row(&row, l->ticket_expired)) == ASY_OK && row) {
-        err = asy_object_decode(&found[count++], ASY_OBJ_TERMS, asy_stmt_col_bytes(l->ticket_expired, 0));
+        err = asy_object_decode(&found[count++], ASY_OBJ_TERMS,
+                                asy_stmt_col_bytes(l->ticket_expired, 0));
         ASY_ASSERT(err == ASY_OK); /* only this program writes the file */
     }
     for (uint64_t i = 0; i < count && err == ASY_OK; i++) {
@@ -461,7 +468,7 @@ enum asy_err asy_ledger_expire(struct asy_ledger *l, uint64_t *ret_count, uint64
     return ASY_OK;
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 void ledger_read_ticket(struct asy_stmt *q, struct asy_ticket *ret) {
     *ret = (struct asy_ticket){.state = (enum asy_ticket_state)asy_stmt_col_u64(q, 1),
@@ -582,7 +589,7 @@ enum asy_err asy_ledger_usage(struct asy_ledger *l, struct asy_usage *ret_usage,
     }
 }
 
-/* ---- checkpoints ------------------------------------------------------------------------------------------ */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
 /* What the node has signed is owed to it for good, and may be settled. */
 static enum asy_err receipts_signed(struct asy_ledger *l, struct node_slot *node,
@@ -638,7 +645,8 @@ enum asy_err asy_ledger_add_checkpoint(struct asy_ledger *l, struct asy_node_boo
     return receipts_signed(l, (struct node_slot *)node, c);
 }
 
-static void read_checkpoint(struct asy_stmt *q, struct asy_checkpoint *ret_c, struct asy_sig *ret_sig) {
+static void read_checkpoint(struct asy_stmt *q, struct asy_checkpoint *ret_c,
+                            struct asy_sig *ret_sig) {
     struct asy_bytes sig = asy_stmt_col_bytes(q, 1);
     enum asy_err err = asy_object_decode(ret_c, ASY_OBJ_CHECKPOINT, asy_stmt_col_bytes(q, 0));
     ASY_ASSERT(err == ASY_OK && sig.n == sizeof ret_sig->b); /* only this program writes the file */
@@ -707,7 +715,7 @@ enum asy_err asy_ledger_receipt_proof(struct asy_ledger *l, struct asy_receipt_p
     return ASY_OK;
 }
 
-/* ---- audit records -------------------------------------------------------------------------------------- */
+/* ---- audit records --------------------------------------------------------------------------- */
 
 enum asy_err asy_ledger_put_audit(struct asy_ledger *l, uint32_t lane, uint64_t lane_seq,
                                   struct asy_bytes sealed) {
@@ -717,8 +725,8 @@ enum asy_err asy_ledger_put_audit(struct asy_ledger *l, uint32_t lane, uint64_t 
     return ledger_run(l->audit_put);
 }
 
-enum asy_err asy_ledger_get_audit(struct asy_ledger *l, struct asy_buf *ret_sealed,
-                                  uint32_t lane, uint64_t lane_seq) {
+enum asy_err asy_ledger_get_audit(struct asy_ledger *l, struct asy_buf *ret_sealed, uint32_t lane,
+                                  uint64_t lane_seq) {
     bool row;
     asy_stmt_bind_u64(l->audit_get, 1, lane);
     asy_stmt_bind_u64(l->audit_get, 2, lane_seq);

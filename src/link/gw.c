@@ -90,7 +90,7 @@ void asy_link_gw_each_job(struct asy_link_gw *l, void (*fn)(void *arg, uint64_t 
     HASH_ITER(hh, l->jobs, job, next) { fn(arg, job->seq, job->user); }
 }
 
-/* ---- signing ------------------------------------------------------------------------------------- */
+/* ---- signing --------------------------------------------------------------------------------- */
 
 static enum asy_err sign_tickets(struct asy_link_gw *l) {
     struct asy_hash items[ASY_MAX_CHECKPOINT];
@@ -104,7 +104,8 @@ static enum asy_err sign_tickets(struct asy_link_gw *l) {
     ASY_TRY(l->failed);
     l->signed_at_ns = asy_env_mono_ns(l->o.env);
     l->o.on.on_signed(l->o.arg, &checkpoint, &sig);
-    link_send_checkpoint(l->o.on.send, l->o.arg, &l->out, &checkpoint, &sig, adopted ? items : NULL);
+    link_send_checkpoint(l->o.on.send, l->o.arg, &l->out, &checkpoint, &sig,
+                         adopted ? items : NULL);
     return ASY_OK;
 }
 
@@ -138,7 +139,7 @@ uint64_t asy_link_gw_deadline(const struct asy_link_gw *l) {
     return l->tickets.count != 0 ? l->signed_at_ns + CHECKPOINT_GAP_NS : UINT64_MAX;
 }
 
-/* ---- the program's wishes ------------------------------------------------------------------------- */
+/* ---- the program's wishes -------------------------------------------------------------------- */
 
 enum asy_err asy_link_gw_offer(struct asy_link_gw *l, const struct asy_link_offer *offer,
                                void *user) {
@@ -258,7 +259,8 @@ void asy_link_gw_drain(struct asy_link_gw *l, uint32_t seconds) {
     }
     Assay__Link__Drain m = ASSAY__LINK__DRAIN__INIT;
     m.seconds = seconds;
-    enum asy_err err = link_send(l->o.on.send, l->o.arg, &l->out, ASSAY__LINK__FRAME__BODY_DRAIN, &m);
+    enum asy_err err =
+        link_send(l->o.on.send, l->o.arg, &l->out, ASSAY__LINK__FRAME__BODY_DRAIN, &m);
     ASY_ASSERT(err == ASY_OK); /* small */
 }
 
@@ -272,11 +274,12 @@ void asy_link_gw_adopt_unsigned(struct asy_link_gw *l, const struct asy_hash *te
     ASY_ASSERT(l->state == GW_LIVE);
     if (l->failed == ASY_OK) {
         l->tickets_adopted = true;
-        (void)collect(l, l->tickets.first + l->tickets.count, terms_hash); /* the next tick says it */
+        (void)collect(l, l->tickets.first + l->tickets.count,
+                      terms_hash); /* the next tick says it */
     }
 }
 
-/* ---- frames --------------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 static enum asy_err read_model(struct asy_link_model *ret, const Assay__Link__Model *m,
                                struct asy_why *why) {
@@ -314,8 +317,9 @@ static enum asy_err check_hello(struct asy_link_gw *l, struct asy_link_hello *re
     uint8_t nonce[32];
     struct asy_sig sig;
     if (b->version != ASY_LINK_VERSION) {
-        return asy_why_set(why, ASY_ERR_VERSION, NULL, "the node speaks version %u, this gateway %u",
-                           b->version, ASY_LINK_VERSION);
+        return asy_why_set(why, ASY_ERR_VERSION, NULL,
+                           "the node speaks version %u, this gateway %u", b->version,
+                           ASY_LINK_VERSION);
     }
     ASY_TRY(link_fixed(ret->node.b, 20, b->node, "node", why));
     ASY_TRY(link_fixed(nonce, 32, b->nonce, "nonce", why));
@@ -336,7 +340,8 @@ static enum asy_err check_hello(struct asy_link_gw *l, struct asy_link_hello *re
     struct asy_hash digest;
     asy_signer_message_digest(&digest, ASY_SIGNER_HELLO, asy_bytes_of(body, sizeof body));
     if (asy_secp_verify(&ret->node, &digest, &sig) != ASY_OK) {
-        return asy_why_set(why, ASY_ERR_SIGNATURE, NULL, "the hello is not signed by the node it names");
+        return asy_why_set(why, ASY_ERR_SIGNATURE, NULL,
+                           "the hello is not signed by the node it names");
     }
     if (b->n_models > ASY_MAX_NODE_MODELS || b->slots == 0 || b->slots > ASY_MAX_JOBS) {
         return LINK_VIOLATION(why, "%zu models, %u slots", b->n_models, b->slots);
@@ -427,7 +432,8 @@ static enum asy_err recv_tokens(struct asy_link_gw *l, struct gw_job *job,
 static enum asy_err add_receipt(struct asy_link_gw *l, uint64_t item,
                                 const struct asy_receipt *receipt, struct asy_why *why) {
     if (l->receipt_count == ASY_MAX_CHECKPOINT) {
-        return LINK_VIOLATION(why, "more than %u receipts without a checkpoint", ASY_MAX_CHECKPOINT);
+        return LINK_VIOLATION(why, "more than %u receipts without a checkpoint",
+                              ASY_MAX_CHECKPOINT);
     }
     if (item != l->receipt_first + l->receipt_count) {
         return LINK_VIOLATION(why, "receipt item %llu instead of %llu", (unsigned long long)item,

@@ -1,4 +1,5 @@
-/* link_priv.h: what the two ends share: packing frames, unpacking them into an arena, the table of jobs. */
+/* link_priv.h: what the two ends share: packing frames, unpacking them into an arena, the table of
+ * jobs. */
 #ifndef ASY_LINK_PRIV_H
 #define ASY_LINK_PRIV_H
 
@@ -17,9 +18,11 @@ typedef void (*link_send_fn)(void *arg, struct asy_bytes frame);
 ASY_MUST_USE enum asy_err link_send(link_send_fn send, void *arg, struct asy_buf *out,
                                     Assay__Link__Frame__BodyCase body_case, void *body);
 
-/* Gives protobuf-c memory of the arena: cheap field by field, freed as one, and bounded, whatever a frame claims to hold. */
+/* Gives protobuf-c memory of the arena: cheap field by field, freed as one, and bounded, whatever a
+ * frame claims to hold. */
 ProtobufCAllocator link_allocator(struct asy_arena *arena);
-/* Unpacks into arena; valid until the arena is reset. errors: PEER malformed, or too much for the arena */
+/* Unpacks into arena; valid until the arena is reset. errors: PEER malformed, or too much for the
+ * arena */
 ASY_MUST_USE enum asy_err link_unpack(Assay__Link__Frame **ret_frame, struct asy_arena *arena,
                                       struct asy_bytes bytes, struct asy_why *why);
 
@@ -33,14 +36,15 @@ static inline ProtobufCBinaryData link_data(const void *p, size_t len) {
 static inline char *link_text(const char *s) { return (char *)(uintptr_t)s; }
 
 /* Fixed-size fields. errors: PEER wrong length */
-ASY_MUST_USE enum asy_err link_fixed(void *ret_p, size_t len, ProtobufCBinaryData d, const char *name,
-                                     struct asy_why *why);
+ASY_MUST_USE enum asy_err link_fixed(void *ret_p, size_t len, ProtobufCBinaryData d,
+                                     const char *name, struct asy_why *why);
 ASY_MUST_USE enum asy_err link_u128(asy_u128 *ret, ProtobufCBinaryData d, const char *name,
                                     struct asy_why *why);
 /* Decodes a canonical object. errors: PEER */
 ASY_MUST_USE enum asy_err link_object(void *ret, enum asy_object type, ProtobufCBinaryData d,
                                       struct asy_why *why);
-/* Copies a protobuf string into a field of ASY_MAX_NAME + 1 bytes. errors: PEER too long or not UTF-8 */
+/* Copies a protobuf string into a field of ASY_MAX_NAME + 1 bytes. errors: PEER too long or not
+ * UTF-8 */
 ASY_MUST_USE enum asy_err link_name(char *ret_name, const char *s, const char *name,
                                     struct asy_why *why);
 
@@ -50,7 +54,8 @@ ASY_MUST_USE enum asy_err link_text_in(struct asy_bytes *ret_text, const char *s
 
 /* "the node sent ...": the reason a link ends. */
 #define LINK_VIOLATION(why, ...)                                                                   \
-    (asy_metric_add(ASY_M_link_violations_total, 1), asy_why_set(why, ASY_ERR_PEER, NULL, __VA_ARGS__))
+    (asy_metric_add(ASY_M_link_violations_total, 1),                                               \
+     asy_why_set(why, ASY_ERR_PEER, NULL, __VA_ARGS__))
 
 /* The bytes that hello and welcome sign, after the domain string. */
 enum { LINK_HELLO_BODY_LEN = 8 + 20 + 20 + 32, LINK_WELCOME_BODY_LEN = 8 + 20 + 20 + 32 + 4 };

@@ -7,7 +7,7 @@ enum node_job_state { JOB_OFFERED, JOB_RUNNING };
 struct node_job {
     uint64_t seq;
     enum node_job_state state;
-    uint32_t sent;          /* tokens */
+    uint32_t sent; /* tokens */
     uint32_t granted, first_grant;
     UT_hash_handle hh;
 };
@@ -72,12 +72,14 @@ static void drop(struct asy_link_node *l, struct node_job *job) {
     asy_free(job);
 }
 
-void asy_link_node_each_job(struct asy_link_node *l, void (*fn)(void *arg, uint64_t job), void *arg) {
+void asy_link_node_each_job(struct asy_link_node *l, void (*fn)(void *arg, uint64_t job),
+                            void *arg) {
     struct node_job *job, *next;
     HASH_ITER(hh, l->jobs, job, next) { fn(arg, job->seq); }
 }
 
-enum asy_err asy_link_node_taken(const struct asy_link_node *l, uint64_t seq, uint32_t *ret_tokens) {
+enum asy_err asy_link_node_taken(const struct asy_link_node *l, uint64_t seq,
+                                 uint32_t *ret_tokens) {
     const struct node_job *job = find(l, seq);
     if (job == NULL) {
         return ASY_ERR_NOT_FOUND;
@@ -92,7 +94,7 @@ static enum asy_err send_frame(struct asy_link_node *l, Assay__Link__Frame__Body
     return link_send(l->o.on.send, l->o.arg, &l->out, body_case, m);
 }
 
-/* ---- signing -------------------------------------------------------------------------------------- */
+/* ---- signing --------------------------------------------------------------------------------- */
 
 static enum asy_err sign_receipts(struct asy_link_node *l) {
     struct asy_checkpoint checkpoint;
@@ -134,7 +136,7 @@ uint64_t asy_link_node_deadline(const struct asy_link_node *l) {
     return l->receipts.count != 0 ? l->signed_at_ns + CHECKPOINT_GAP_NS : UINT64_MAX;
 }
 
-/* ---- the program's wishes --------------------------------------------------------------------------- */
+/* ---- the program's wishes -------------------------------------------------------------------- */
 
 enum asy_err asy_link_node_accept(struct asy_link_node *l, uint64_t seq) {
     struct node_job *job = find(l, seq);
@@ -263,7 +265,8 @@ void asy_link_node_resend_receipt(struct asy_link_node *l, const struct asy_term
     ASY_ASSERT(err == ASY_OK); /* small */
 }
 
-void asy_link_node_resend_checkpoint(struct asy_link_node *l, const struct asy_checkpoint *checkpoint,
+void asy_link_node_resend_checkpoint(struct asy_link_node *l,
+                                     const struct asy_checkpoint *checkpoint,
                                      const struct asy_sig *sig) {
     ASY_ASSERT(l->state == NODE_LIVE);
     link_send_checkpoint(l->o.on.send, l->o.arg, &l->out, checkpoint, sig, NULL);
@@ -277,7 +280,7 @@ void asy_link_node_adopt_unsigned(struct asy_link_node *l, const struct asy_hash
     }
 }
 
-/* ---- the handshake ---------------------------------------------------------------------------------- */
+/* ---- the handshake --------------------------------------------------------------------------- */
 
 static enum asy_err recv_challenge(struct asy_link_node *l, const Assay__Link__Challenge *m,
                                    struct asy_why *why) {
@@ -287,11 +290,13 @@ static enum asy_err recv_challenge(struct asy_link_node *l, const Assay__Link__C
     ASY_TRY(link_fixed(vault.b, 20, m->vault, "vault", why));
     ASY_TRY(link_fixed(nonce, 32, m->nonce, "nonce", why));
     if (m->version_min > ASY_LINK_VERSION || m->version_max < ASY_LINK_VERSION) {
-        return asy_why_set(why, ASY_ERR_VERSION, NULL, "the gateway speaks versions %u to %u, this node %u",
-                           m->version_min, m->version_max, ASY_LINK_VERSION);
+        return asy_why_set(why, ASY_ERR_VERSION, NULL,
+                           "the gateway speaks versions %u to %u, this node %u", m->version_min,
+                           m->version_max, ASY_LINK_VERSION);
     }
     if (m->chain_id != l->o.domain->chain_id || !asy_addr_eq(&vault, &l->o.domain->vault)) {
-        return asy_why_set(why, ASY_ERR_MISMATCH, NULL, "the gateway settles on another chain or vault");
+        return asy_why_set(why, ASY_ERR_MISMATCH, NULL,
+                           "the gateway settles on another chain or vault");
     }
     if (l->o.gateway != NULL && !asy_addr_eq(&l->gateway, l->o.gateway)) {
         return asy_why_set(why, ASY_ERR_MISMATCH, NULL, "another gateway answers at this address");
@@ -380,11 +385,13 @@ static enum asy_err recv_welcome(struct asy_link_node *l, const Assay__Link__Wel
     struct asy_hash digest;
     asy_signer_message_digest(&digest, ASY_SIGNER_WELCOME, asy_bytes_of(body, sizeof body));
     if (asy_secp_verify(&l->gateway, &digest, &sig) != ASY_OK) {
-        return asy_why_set(why, ASY_ERR_SIGNATURE, NULL, "the welcome is not signed by the gateway");
+        return asy_why_set(why, ASY_ERR_SIGNATURE, NULL,
+                           "the welcome is not signed by the gateway");
     }
     if (w.has_ack) {
         ASY_TRY(link_object(&w.ack, ASY_OBJ_ACK, m->ack, why));
-        ASY_TRY(link_fixed(w.ack_sig.b, sizeof w.ack_sig.b, m->ack_signature, "ack_signature", why));
+        ASY_TRY(
+            link_fixed(w.ack_sig.b, sizeof w.ack_sig.b, m->ack_signature, "ack_signature", why));
         ASY_TRY(check_ack(l, &w.ack, &w.ack_sig, why));
     }
     if (m->version != ASY_LINK_VERSION || w.receipts_have > l->o.next_item ||
@@ -398,7 +405,7 @@ static enum asy_err recv_welcome(struct asy_link_node *l, const Assay__Link__Wel
     return l->o.on.on_welcome(l->o.arg, &l->gateway, &w, why);
 }
 
-/* ---- frames -------------------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 static enum asy_err recv_offer(struct asy_link_node *l, const Assay__Link__Offer *m,
                                struct asy_why *why) {
@@ -412,8 +419,8 @@ static enum asy_err recv_offer(struct asy_link_node *l, const Assay__Link__Offer
         return LINK_VIOLATION(why, "a ticket between others");
     }
     if (terms.link_seq != l->next_seq) {
-        return LINK_VIOLATION(why, "ticket %llu instead of %llu", (unsigned long long)terms.link_seq,
-                              (unsigned long long)l->next_seq);
+        return LINK_VIOLATION(why, "ticket %llu instead of %llu",
+                              (unsigned long long)terms.link_seq, (unsigned long long)l->next_seq);
     }
     if (m->n_stops > ASY_MAX_STOPS || m->n_prefix > ASY_MAX_TOKENS) {
         return LINK_VIOLATION(why, "%zu stop strings, %zu tokens before", m->n_stops, m->n_prefix);
@@ -425,7 +432,8 @@ static enum asy_err recv_offer(struct asy_link_node *l, const Assay__Link__Offer
         offer.stops[i] = link_bytes(m->stops[i]);
         if (offer.stops[i].n == 0 || offer.stops[i].n > ASY_MAX_STOP_LEN ||
             !asy_utf8_valid(offer.stops[i])) {
-            return LINK_VIOLATION(why, "a stop string of %zu bytes, or not UTF-8", offer.stops[i].n);
+            return LINK_VIOLATION(why, "a stop string of %zu bytes, or not UTF-8",
+                                  offer.stops[i].n);
         }
     }
     offer.stop_count = (uint32_t)m->n_stops;
@@ -443,8 +451,7 @@ static enum asy_err recv_offer(struct asy_link_node *l, const Assay__Link__Offer
     asy_object_hash(&l->tickets[l->ticket_count++], ASY_OBJ_TERMS, &terms);
 
     struct node_job *job = asy_alloc(sizeof *job);
-    *job = (struct node_job){
-        .seq = l->next_seq++, .granted = m->credit, .first_grant = m->credit};
+    *job = (struct node_job){.seq = l->next_seq++, .granted = m->credit, .first_grant = m->credit};
     HASH_ADD(hh, l->jobs, seq, sizeof job->seq, job);
     l->o.on.on_offer(l->o.arg, job->seq, &offer);
     return ASY_OK;
@@ -460,10 +467,12 @@ static enum asy_err recv_checkpoint(struct asy_link_node *l, const Assay__Link__
         !asy_addr_eq(&c.peer, &l->self)) {
         return LINK_VIOLATION(why, "a checkpoint of another kind or between others");
     }
-    /* the number of the first one of a connection is only known to be no more than the items before it */
+    /* the number of the first one of a connection is only known to be no more than the items before
+     * it */
     if (c.first != l->ticket_first ||
         (l->ticket_number_known ? c.number != l->ticket_number : c.number > c.first)) {
-        return LINK_VIOLATION(why, "checkpoint %llu from item %llu does not go on where the last ended",
+        return LINK_VIOLATION(why,
+                              "checkpoint %llu from item %llu does not go on where the last ended",
                               (unsigned long long)c.number, (unsigned long long)c.first);
     }
     /* tickets of this connection are the last ones: those of earlier ones stand before them */
@@ -515,7 +524,8 @@ static enum asy_err recv_live(struct asy_link_node *l, const Assay__Link__Frame 
         if (job == NULL) { /* it has just ended here */
             asy_metric_add(ASY_M_link_frames_dropped_total, 1);
             if (cancel && l->o.on.on_late_cancel != NULL) {
-                l->o.on.on_late_cancel(l->o.arg, f->cancel->job, f->cancel->keep, f->cancel->reason);
+                l->o.on.on_late_cancel(l->o.arg, f->cancel->job, f->cancel->keep,
+                                       f->cancel->reason);
             }
             return ASY_OK;
         }

@@ -30,9 +30,8 @@ enum asy_err link_unpack(Assay__Link__Frame **ret_frame, struct asy_arena *arena
                          struct asy_bytes bytes, struct asy_why *why) {
     asy_arena_reset(arena);
     ProtobufCAllocator allocator = link_allocator(arena);
-    Assay__Link__Frame *frame = bytes.n <= ASY_MAX_FRAME
-                                    ? assay__link__frame__unpack(&allocator, bytes.n, bytes.p)
-                                    : NULL;
+    Assay__Link__Frame *frame =
+        bytes.n <= ASY_MAX_FRAME ? assay__link__frame__unpack(&allocator, bytes.n, bytes.p) : NULL;
     if (frame == NULL) {
         return LINK_VIOLATION(why, "a frame that is not a Frame message");
     }
@@ -49,7 +48,8 @@ enum asy_err link_fixed(void *ret_p, size_t len, ProtobufCBinaryData d, const ch
     return ASY_OK;
 }
 
-enum asy_err link_u128(asy_u128 *ret, ProtobufCBinaryData d, const char *name, struct asy_why *why) {
+enum asy_err link_u128(asy_u128 *ret, ProtobufCBinaryData d, const char *name,
+                       struct asy_why *why) {
     uint8_t be[16];
     ASY_TRY(link_fixed(be, sizeof be, d, name, why));
     *ret = asy_be128_get(be);
@@ -119,9 +119,9 @@ void link_send_checkpoint(link_send_fn send, void *arg, struct asy_buf *out,
 
 const char *asy_reject_name(uint32_t reason) {
     static const char *const names[] = {
-        [ASY_REJECT_BUSY] = "busy",     [ASY_REJECT_MODEL] = "model",
-        [ASY_REJECT_PRICE] = "price",   [ASY_REJECT_TERMS] = "terms",
-        [ASY_REJECT_UNPAID] = "unpaid", [ASY_REJECT_DRAINING] = "draining",
+        [ASY_REJECT_BUSY] = "busy",       [ASY_REJECT_MODEL] = "model",
+        [ASY_REJECT_PRICE] = "price",     [ASY_REJECT_TERMS] = "terms",
+        [ASY_REJECT_UNPAID] = "unpaid",   [ASY_REJECT_DRAINING] = "draining",
         [ASY_REJECT_REQUEST] = "request", [ASY_REJECT_INTERNAL] = "internal",
     };
     return reason < ASY_COUNT(names) && names[reason] != NULL ? names[reason] : "unknown";

@@ -6,13 +6,16 @@ static const struct asy_store_migration migrations[] = {
      "CREATE TABLE ticket (gateway BLOB NOT NULL, link_seq INTEGER NOT NULL, terms BLOB NOT NULL,"
      "  PRIMARY KEY (gateway, link_seq)) WITHOUT ROWID;"
      "CREATE TABLE receipt (gateway BLOB NOT NULL, item INTEGER NOT NULL, terms BLOB NOT NULL,"
-     "  receipt BLOB NOT NULL, prompt_digest BLOB NOT NULL, PRIMARY KEY (gateway, item)) WITHOUT ROWID;"
-     "CREATE TABLE checkpoint (gateway BLOB NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL,"
+     "  receipt BLOB NOT NULL, prompt_digest BLOB NOT NULL, PRIMARY KEY (gateway, item)) WITHOUT "
+     "ROWID;"
+     "CREATE TABLE checkpoint (gateway BLOB NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT "
+     "NULL,"
      "  first INTEGER NOT NULL, count INTEGER NOT NULL, body BLOB NOT NULL, sig BLOB NOT NULL,"
      "  PRIMARY KEY (gateway, kind, number)) WITHOUT ROWID;"
      "CREATE TABLE total (gateway BLOB PRIMARY KEY, items INTEGER NOT NULL, owed BLOB NOT NULL)"
      "  WITHOUT ROWID;"
-     "CREATE TABLE ack (gateway BLOB PRIMARY KEY, body BLOB NOT NULL, sig BLOB NOT NULL) WITHOUT ROWID;"},
+     "CREATE TABLE ack (gateway BLOB PRIMARY KEY, body BLOB NOT NULL, sig BLOB NOT NULL) WITHOUT "
+     "ROWID;"},
 };
 enum { APPLICATION_ID = 0x41534e31 }; /* "ASN1" */
 
@@ -29,8 +32,9 @@ enum { APPLICATION_ID = 0x41534e31 }; /* "ASN1" */
     X(checkpoint_last, "SELECT number, first, count FROM checkpoint WHERE gateway = ?1 "           \
                        "AND kind = ?2 ORDER BY number DESC LIMIT 1")                               \
     X(total_get, "SELECT items, owed FROM total WHERE gateway = ?1")                               \
-    X(total_put, "INSERT INTO total (gateway, items, owed) VALUES (?1, ?2, ?3) "                   \
-                 "ON CONFLICT (gateway) DO UPDATE SET items = excluded.items, owed = excluded.owed") \
+    X(total_put,                                                                                   \
+      "INSERT INTO total (gateway, items, owed) VALUES (?1, ?2, ?3) "                              \
+      "ON CONFLICT (gateway) DO UPDATE SET items = excluded.items, owed = excluded.owed")          \
     X(ack_get, "SELECT body, sig FROM ack WHERE gateway = ?1")                                     \
     X(ack_put, "INSERT INTO ack (gateway, body, sig) VALUES (?1, ?2, ?3) "                         \
                "ON CONFLICT (gateway) DO UPDATE SET body = excluded.body, sig = excluded.sig")
@@ -46,7 +50,8 @@ enum asy_err book_open(struct book **ret_book, const char *path, const struct as
                        struct asy_why *why) {
     (void)env;
     struct book *b = asy_alloc(sizeof *b);
-    struct asy_store_options options = {.application_id = APPLICATION_ID, .sync = ASY_STORE_SYNC_NORMAL};
+    struct asy_store_options options = {.application_id = APPLICATION_ID,
+                                        .sync = ASY_STORE_SYNC_NORMAL};
     enum asy_err err =
         asy_store_open(&b->store, path, migrations, ASY_COUNT(migrations), &options, why);
     if (err != ASY_OK) {
@@ -77,7 +82,9 @@ void book_close(struct book *b) {
     }
 }
 
-enum asy_err book_commit(struct book *b, struct asy_why *why) { return asy_store_commit(b->store, why); }
+enum asy_err book_commit(struct book *b, struct asy_why *why) {
+    return asy_store_commit(b->store, why);
+}
 bool book_dirty(const struct book *b) { return asy_store_dirty(b->store); }
 
 static void bind_object(struct asy_stmt *q, int index, uint8_t *bytes, enum asy_object type,
@@ -86,7 +93,8 @@ static void bind_object(struct asy_stmt *q, int index, uint8_t *bytes, enum asy_
     asy_stmt_bind_bytes(q, index, asy_bytes_of(bytes, asy_object_len(type)));
 }
 
-static void read_signed(struct asy_stmt *q, enum asy_object type, void *ret_object, struct asy_sig *ret_sig) {
+static void read_signed(struct asy_stmt *q, enum asy_object type, void *ret_object,
+                        struct asy_sig *ret_sig) {
     struct asy_bytes sig = asy_stmt_col_bytes(q, 1);
     enum asy_err err = asy_object_decode(ret_object, type, asy_stmt_col_bytes(q, 0));
     ASY_ASSERT(err == ASY_OK && sig.n == sizeof ret_sig->b); /* only this program writes the file */
@@ -101,7 +109,8 @@ static enum asy_err last(struct book *b, const struct asy_addr *gateway, uint64_
     ASY_TRY(asy_stmt_step(&row, b->checkpoint_last, NULL));
     if (row) {
         *ret_number = asy_stmt_col_u64(b->checkpoint_last, 0) + 1;
-        *ret_items = asy_stmt_col_u64(b->checkpoint_last, 1) + asy_stmt_col_u64(b->checkpoint_last, 2);
+        *ret_items =
+            asy_stmt_col_u64(b->checkpoint_last, 1) + asy_stmt_col_u64(b->checkpoint_last, 2);
         asy_stmt_reset(b->checkpoint_last);
     }
     return ASY_OK;
@@ -147,8 +156,8 @@ enum asy_err book_add_ticket(struct book *b, const struct asy_terms *terms) {
 }
 
 enum asy_err book_add_receipt(struct book *b, const struct asy_terms *terms,
-                              const struct asy_receipt *receipt, const struct asy_hash *prompt_digest,
-                              uint64_t item) {
+                              const struct asy_receipt *receipt,
+                              const struct asy_hash *prompt_digest, uint64_t item) {
     uint64_t items;
     asy_u128 owed;
     ASY_TRY(sums(b, &terms->gateway, &items, &owed));
@@ -188,8 +197,8 @@ enum asy_err book_set_ack(struct book *b, const struct asy_ack *ack, const struc
     return asy_stmt_run(b->ack_put, NULL);
 }
 
-enum asy_err book_receipts(struct book *b, const struct asy_addr *gateway, uint64_t from, uint64_t to,
-                           book_receipt_fn fn, void *arg) {
+enum asy_err book_receipts(struct book *b, const struct asy_addr *gateway, uint64_t from,
+                           uint64_t to, book_receipt_fn fn, void *arg) {
     struct asy_stmt *q = b->receipt_from;
     asy_stmt_bind_addr(q, 1, gateway);
     asy_stmt_bind_u64(q, 2, from);
@@ -203,7 +212,8 @@ enum asy_err book_receipts(struct book *b, const struct asy_addr *gateway, uint6
         struct asy_terms terms;
         struct asy_receipt receipt;
         enum asy_err err = asy_object_decode(&terms, ASY_OBJ_TERMS, asy_stmt_col_bytes(q, 0));
-        err = err == ASY_OK ? asy_object_decode(&receipt, ASY_OBJ_RECEIPT, asy_stmt_col_bytes(q, 1)) : err;
+        err = err == ASY_OK ? asy_object_decode(&receipt, ASY_OBJ_RECEIPT, asy_stmt_col_bytes(q, 1))
+                            : err;
         ASY_ASSERT(err == ASY_OK); /* only this program writes the file */
         struct asy_hash prompt = asy_stmt_col_hash(q, 2);
         fn(arg, &terms, &receipt, &prompt, asy_stmt_col_u64(q, 3));

@@ -27,7 +27,7 @@ static void wake_by(struct asy_node *n, uint64_t at_ns) {
 
 void node_wake(struct asy_node *n) { wake_by(n, 0); }
 
-/* ---- registration: stake, and a link to the gateway ------------------------------------------------ */
+/* ---- registration: stake, and a link to the gateway ------------------------------------------ */
 
 struct register_task {
     struct asy_node *n;
@@ -39,14 +39,15 @@ struct register_task {
     bool active;
 };
 
-static enum asy_err call(struct asy_evm *evm, struct asy_evm_account *account, const struct asy_addr *to,
-                         struct asy_buf *data, enum asy_err encoded, struct asy_why *why) {
+static enum asy_err call(struct asy_evm *evm, struct asy_evm_account *account,
+                         const struct asy_addr *to, struct asy_buf *data, enum asy_err encoded,
+                         struct asy_why *why) {
     ASY_TRY(encoded);
     struct asy_evm_intent intent = {.to = to, .data = asy_buf_bytes(data)};
-    struct asy_evm_submit_options options = {
-        .confirmations = 1,
-        .stuck_ms = 30000,
-        .deadline_ns = asy_env_mono_ns(asy_env_system()) + 90000000000ull};
+    struct asy_evm_submit_options options = {.confirmations = 1,
+                                             .stuck_ms = 30000,
+                                             .deadline_ns = asy_env_mono_ns(asy_env_system()) +
+                                                            90000000000ull};
     struct asy_evm_receipt receipt;
     enum asy_err err = asy_evm_submit(account, evm, &receipt, NULL, &intent, &options, why);
     asy_buf_clear(data);
@@ -58,9 +59,11 @@ static enum asy_err register_run(void *task, struct asy_evm *evm, struct asy_evm
     struct register_task *t = task;
     struct asy_buf data;
     asy_buf_init(&data, 4096);
-    enum asy_err err = asy_evm_stake_active(evm, &t->active, &t->registry, ASY_EVM_ROLE_NODE, &t->self, why);
+    enum asy_err err =
+        asy_evm_stake_active(evm, &t->active, &t->registry, ASY_EVM_ROLE_NODE, &t->self, why);
     if (err == ASY_OK && !t->active && t->registers) {
-        err = call(evm, account, &t->token, &data, asy_evm_enc_approve(&data, &t->registry, t->stake), why);
+        err = call(evm, account, &t->token, &data,
+                   asy_evm_enc_approve(&data, &t->registry, t->stake), why);
         if (err == ASY_OK) {
             err = call(evm, account, &t->registry, &data,
                        asy_evm_enc_stake_register(&data, ASY_EVM_ROLE_NODE, t->stake,
@@ -68,13 +71,15 @@ static enum asy_err register_run(void *task, struct asy_evm *evm, struct asy_evm
                        why);
         }
         if (err == ASY_OK) {
-            err = asy_evm_stake_active(evm, &t->active, &t->registry, ASY_EVM_ROLE_NODE, &t->self, why);
+            err = asy_evm_stake_active(evm, &t->active, &t->registry, ASY_EVM_ROLE_NODE, &t->self,
+                                       why);
         }
     }
     if (err == ASY_OK && t->active) {
         err = asy_evm_vault_link_of(evm, &t->link, &t->vault, &t->gateway, &t->self, why);
         if (err == ASY_OK && t->link == 0) {
-            err = call(evm, account, &t->vault, &data, asy_evm_enc_open_link(&data, &t->gateway), why);
+            err = call(evm, account, &t->vault, &data, asy_evm_enc_open_link(&data, &t->gateway),
+                       why);
             if (err == ASY_OK) {
                 err = asy_evm_vault_link_of(evm, &t->link, &t->vault, &t->gateway, &t->self, why);
             }
@@ -116,7 +121,7 @@ static void start_register(struct asy_node *n) {
     asy_chain_post(n->chain, register_run, register_done, t);
 }
 
-/* ---- money: claim what has matured, redeem what is overdue ------------------------------------------------ */
+/* ---- money: claim what has matured, redeem what is overdue ----------------------------------- */
 
 struct claim_task {
     struct asy_node *n;
@@ -149,7 +154,8 @@ static enum asy_err claim_run(void *task, struct asy_evm *evm, struct asy_evm_ac
                                   .cum = t->ack.cum,
                                   .pay_by_s = t->ack.pay_by};
         err = call(evm, account, &t->vault, &data,
-                   asy_evm_enc_redeem(&data, &ack, asy_bytes_of(t->ack_sig.b, sizeof t->ack_sig.b)), why);
+                   asy_evm_enc_redeem(&data, &ack, asy_bytes_of(t->ack_sig.b, sizeof t->ack_sig.b)),
+                   why);
         t->redeemed = err == ASY_OK;
     }
     if (err == ASY_OK && claimable >= ASY_PICO_PER_UNIT && claimable >= t->min_claim) {
@@ -196,7 +202,7 @@ static void start_claim(struct asy_node *n) {
     asy_chain_post(n->chain, claim_run, claim_done, t);
 }
 
-/* ---- the engine ---------------------------------------------------------------------------------------------- */
+/* ---- the engine ------------------------------------------------------------------------------ */
 
 static struct job *by_key(struct asy_node *n, uint64_t key) {
     struct job *job;
@@ -244,7 +250,7 @@ static void on_down(void *arg, const char *why) {
     uplink_send_status(&n->up);
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void on_timer(void *arg) {
     struct asy_node *n = arg;
@@ -288,7 +294,7 @@ static void on_turn(void *arg) {
     }
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 enum asy_err asy_node_new(struct asy_node **ret_node, struct asy_loop *loop,
                           const struct asy_node_config *config, struct asy_why *reterr_why) {
@@ -312,8 +318,8 @@ enum asy_err asy_node_new(struct asy_node **ret_node, struct asy_loop *loop,
         err = book_totals(n->book, &n->up.totals, &n->up.gateway);
     }
     if (err == ASY_OK) {
-        err = asy_chain_new(&n->chain, loop, config->rpc_url, config->market->chain_id, config->signer,
-                            reterr_why);
+        err = asy_chain_new(&n->chain, loop, config->rpc_url, config->market->chain_id,
+                            config->signer, reterr_why);
     }
     if (err == ASY_OK) {
         err = config->use_llama

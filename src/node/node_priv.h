@@ -11,7 +11,7 @@
 
 #define ASY_STAKE_PER_PICO 1000000u /* units of the stake token (18 decimals) in a pico-unit */
 
-/* ---- book.c: the durable part -------------------------------------------------------------------- */
+/* ---- book.c: the durable part ---------------------------------------------------------------- */
 
 struct book;
 struct book_totals {
@@ -24,28 +24,35 @@ struct book_totals {
     struct asy_ack ack; /* the one with the highest total */
     struct asy_sig ack_sig;
 };
-ASY_MUST_USE enum asy_err book_open(struct book **ret_book, const char *path, const struct asy_env *env, struct asy_why *why);
+ASY_MUST_USE enum asy_err book_open(struct book **ret_book, const char *path,
+                                    const struct asy_env *env, struct asy_why *why);
 void book_close(struct book *b);
 ASY_MUST_USE enum asy_err book_commit(struct book *b, struct asy_why *why);
 bool book_dirty(const struct book *b);
-ASY_MUST_USE enum asy_err book_totals(struct book *b, struct book_totals *ret, const struct asy_addr *gateway);
+ASY_MUST_USE enum asy_err book_totals(struct book *b, struct book_totals *ret,
+                                      const struct asy_addr *gateway);
 ASY_MUST_USE enum asy_err book_add_ticket(struct book *b, const struct asy_terms *terms);
 /* item: the receipt's index among those for this gateway */
-ASY_MUST_USE enum asy_err book_add_receipt(struct book *b, const struct asy_terms *terms, const struct asy_receipt *receipt,
+ASY_MUST_USE enum asy_err book_add_receipt(struct book *b, const struct asy_terms *terms,
+                                           const struct asy_receipt *receipt,
                                            const struct asy_hash *prompt_digest, uint64_t item);
-ASY_MUST_USE enum asy_err book_add_checkpoint(struct book *b, const struct asy_addr *gateway, const struct asy_checkpoint *c,
+ASY_MUST_USE enum asy_err book_add_checkpoint(struct book *b, const struct asy_addr *gateway,
+                                              const struct asy_checkpoint *c,
                                               const struct asy_sig *sig);
-ASY_MUST_USE enum asy_err book_set_ack(struct book *b, const struct asy_ack *ack, const struct asy_sig *sig);
+ASY_MUST_USE enum asy_err book_set_ack(struct book *b, const struct asy_ack *ack,
+                                       const struct asy_sig *sig);
 /* Receipts from item `from` on, in order, and our checkpoints from there on, in order. */
-typedef void (*book_receipt_fn)(void *arg, const struct asy_terms *terms, const struct asy_receipt *receipt,
+typedef void (*book_receipt_fn)(void *arg, const struct asy_terms *terms,
+                                const struct asy_receipt *receipt,
                                 const struct asy_hash *prompt_digest, uint64_t item);
-typedef void (*book_checkpoint_fn)(void *arg, const struct asy_checkpoint *c, const struct asy_sig *sig);
-ASY_MUST_USE enum asy_err book_receipts(struct book *b, const struct asy_addr *gateway, uint64_t from, uint64_t to,
-                                        book_receipt_fn fn, void *arg);
-ASY_MUST_USE enum asy_err book_checkpoints(struct book *b, const struct asy_addr *gateway, uint64_t from, book_checkpoint_fn fn,
-                                           void *arg);
+typedef void (*book_checkpoint_fn)(void *arg, const struct asy_checkpoint *c,
+                                   const struct asy_sig *sig);
+ASY_MUST_USE enum asy_err book_receipts(struct book *b, const struct asy_addr *gateway,
+                                        uint64_t from, uint64_t to, book_receipt_fn fn, void *arg);
+ASY_MUST_USE enum asy_err book_checkpoints(struct book *b, const struct asy_addr *gateway,
+                                           uint64_t from, book_checkpoint_fn fn, void *arg);
 
-/* ---- uplink.c: one gateway --------------------------------------------------------------------------- */
+/* ---- uplink.c: one gateway ------------------------------------------------------------------- */
 
 struct job {
     struct uplink *up;
@@ -100,10 +107,11 @@ struct uplink {
     uint64_t acked_items; /* items before this were answered with an Ack */
     asy_u128 refused;     /* of our total, what the gateway's Acks leave out */
     bool refused_known;
-    uint32_t refusals;    /* Acks that left out more than the one before, less those that did not */
+    uint32_t refusals; /* Acks that left out more than the one before, less those that did not */
     uint64_t refuse_until_ms; /* offers: there were too many of them */
-    struct job *jobs;     /* by seq */
-    struct job *ended;    /* by seq: the last ones, should the gateway cut one that it does not know to be over */
+    struct job *jobs;         /* by seq */
+    struct job *ended; /* by seq: the last ones, should the gateway cut one that it does not know to
+                          be over */
     struct known_cap *caps;
 };
 

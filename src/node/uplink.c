@@ -6,14 +6,15 @@
 enum {
     DIAL_MIN_MS = 200,
     DIAL_MAX_MS = 30000,
-    CAP_FRESH_MS = 60000,  /* how long the chain's word about a cap is good; from half of it on, it is asked again meanwhile */
-    CAP_RETRY_MS = 2000,   /* how soon an unknown one is asked for again */
+    CAP_FRESH_MS = 60000, /* how long the chain's word about a cap is good; from half of it on, it
+                             is asked again meanwhile */
+    CAP_RETRY_MS = 2000,  /* how soon an unknown one is asked for again */
     CAPS_KEPT = 4096,
     ENDED_KEPT = 256,
-    UNACKED_JOBS = 8,      /* settlement format, section 1.2: receipts without an Ack ... */
-    UNACKED_MS = 5000,     /* ... that are older than this, since a burst shares one Ack */
-    REFUSALS = 8,          /* Acks that leave out receipts, beyond those that do not ... */
-    REFUSED_MS = 60000,    /* ... before offers are refused, for this long */
+    UNACKED_JOBS = 8,   /* settlement format, section 1.2: receipts without an Ack ... */
+    UNACKED_MS = 5000,  /* ... that are older than this, since a burst shares one Ack */
+    REFUSALS = 8,       /* Acks that leave out receipts, beyond those that do not ... */
+    REFUSED_MS = 60000, /* ... before offers are refused, for this long */
 };
 
 static void must(enum asy_err err) {
@@ -24,7 +25,7 @@ static void must(enum asy_err err) {
 
 static uint64_t now_ms(const struct uplink *up) { return asy_env_wall_ms(up->n->env); }
 
-/* ---- jobs ------------------------------------------------------------------------------------------ */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 static struct job *find_job(struct uplink *up, uint64_t seq) {
     struct job *job;
@@ -75,7 +76,8 @@ static void drop_ended(struct uplink *up, uint64_t below) {
 }
 
 static void reject(struct job *job, enum asy_reject reason, const char *text) {
-    if (job->up->link != NULL && asy_link_node_reject(job->up->link, job->seq, reason, text) != ASY_OK) {
+    if (job->up->link != NULL &&
+        asy_link_node_reject(job->up->link, job->seq, reason, text) != ASY_OK) {
         asy_log(ASY_LOG_ODD, "job.reject", "seq=%llu err=not_held", (unsigned long long)job->seq);
     }
     free_job(job);
@@ -123,7 +125,7 @@ static void start(struct job *job) {
     asy_engine_host_wake(n->host);
 }
 
-/* ---- caps: a ticket is worth what its cap is worth on chain ---------------------------------------------- */
+/* ---- caps: a ticket is worth what its cap is worth on chain ---------------------------------- */
 
 struct cap_task {
     struct asy_node *n;
@@ -170,7 +172,8 @@ static void cap_done(void *task, enum asy_err err, const struct asy_why *why) {
     struct job *job, *next;
     HASH_ITER(by_seq, up->jobs, job, next) {
         if (job->key == 0 && asy_hash_eq(&job->terms.cap, &t->hash)) {
-            decide(job, cap, err == ASY_OK ? bad_cap : "the chain could not be asked about the cap");
+            decide(job, cap,
+                   err == ASY_OK ? bad_cap : "the chain could not be asked about the cap");
         }
     }
     asy_free(t);
@@ -182,7 +185,9 @@ static struct known_cap *find_cap(struct uplink *up, const struct asy_hash *hash
     if (cap != NULL) {
         return cap;
     }
-    HASH_ITER(hh, up->caps, old, next) { /* oldest first; it ends at the first, but where the chain is asked about it */
+    HASH_ITER(
+        hh, up->caps, old,
+        next) { /* oldest first; it ends at the first, but where the chain is asked about it */
         if (HASH_COUNT(up->caps) < CAPS_KEPT) {
             break;
         }
@@ -214,9 +219,10 @@ static void look_up_cap(struct job *job) {
     } /* else cap_done does */
 }
 
-/* ---- offers --------------------------------------------------------------------------------------------------- */
+/* ---- offers ---------------------------------------------------------------------------------- */
 
-static enum asy_reject judge(struct uplink *up, const struct asy_link_offer *o, const char **ret_why) {
+static enum asy_reject judge(struct uplink *up, const struct asy_link_offer *o,
+                             const char **ret_why) {
     const struct asy_node_config *c = &up->n->c;
     const struct asy_terms *t = o->terms;
     struct asy_why why;
@@ -234,7 +240,8 @@ static enum asy_reject judge(struct uplink *up, const struct asy_link_offer *o, 
         *ret_why = "not what this node offers";
         return ASY_REJECT_PRICE;
     }
-    if (t->issued_at > now_s + ASY_MAX_CLOCK_SKEW_S || t->issued_at + ASY_MAX_CLOCK_SKEW_S < now_s) {
+    if (t->issued_at > now_s + ASY_MAX_CLOCK_SKEW_S ||
+        t->issued_at + ASY_MAX_CLOCK_SKEW_S < now_s) {
         *ret_why = "issuedAt is more than two seconds off";
         return ASY_REJECT_TERMS;
     }
@@ -265,7 +272,8 @@ static bool copy_bytes(struct asy_arena *arena, struct asy_bytes *ret, struct as
     return p != NULL;
 }
 
-/* The request as the ticket names it: canonical bytes with its digest. The engine takes the array inside `{"messages":[...]}`. */
+/* The request as the ticket names it: canonical bytes with its digest. The engine takes the array
+ * inside `{"messages":[...]}`. */
 static bool read_messages(struct job *job, struct asy_bytes in, struct asy_bytes *ret_array) {
     static const char head[] = "{\"messages\":";
     struct asy_chat_message *messages;
@@ -322,13 +330,15 @@ static void on_offer(void *arg, uint64_t seq, const struct asy_link_offer *o) {
     look_up_cap(job);
 }
 
-/* ---- what the engine says ------------------------------------------------------------------------------------- */
+/* ---- what the engine says -------------------------------------------------------------------- */
 
 void uplink_on_prompt(struct job *job, const uint32_t *ids, size_t count) {
     asy_prompt_digest(&job->prompt_digest, ids, count);
     job->in_tokens = (uint32_t)count;
     job->has_prompt = true;
-    if (count > job->terms.max_in) { /* the gateway's bound is by bytes: a token is never shorter than one */
+    if (count >
+        job->terms
+            .max_in) { /* the gateway's bound is by bytes: a token is never shorter than one */
         asy_engine_cancel(job->up->n->engine, job->key);
         fail_job(job, ASY_ERR_RANGE, "the prompt has more tokens than the ticket allows");
     }
@@ -345,9 +355,9 @@ void uplink_on_tokens(struct job *job, const struct asy_engine_tokens *t) {
     job->last_ms = now_ms(up);
     job->first_ms = job->first_ms != 0 ? job->first_ms : job->last_ms;
     asy_metric_add(ASY_M_tokens_out_total, t->count);
-    enum asy_err err = up->link != NULL
-                           ? asy_link_node_tokens(up->link, job->seq, t->ids, (uint32_t)t->count, t->text)
-                           : ASY_ERR_CLOSED;
+    enum asy_err err = up->link != NULL ? asy_link_node_tokens(up->link, job->seq, t->ids,
+                                                               (uint32_t)t->count, t->text)
+                                        : ASY_ERR_CLOSED;
     if (err != ASY_OK) {
         asy_log(ASY_LOG_BROKEN, "job.tokens", "seq=%llu err=%s", (unsigned long long)job->seq,
                 asy_err_name(err));
@@ -357,7 +367,8 @@ void uplink_on_tokens(struct job *job, const struct asy_engine_tokens *t) {
 }
 
 /* The receipt over the first `keep` tokens; written down. */
-static struct asy_receipt make_receipt(const struct job *job, uint32_t keep, enum asy_finish finish) {
+static struct asy_receipt make_receipt(const struct job *job, uint32_t keep,
+                                       enum asy_finish finish) {
     struct asy_receipt r = {
         .in_tokens = job->in_tokens,
         .cached_tokens = job->cached_tokens,
@@ -413,7 +424,7 @@ void uplink_on_done(struct job *job, const struct asy_engine_done *done) {
     }
 }
 
-/* ---- what the gateway says --------------------------------------------------------------------------------------- */
+/* ---- what the gateway says ------------------------------------------------------------------- */
 
 static void on_send(void *arg, struct asy_bytes frame) {
     struct uplink *up = arg;
@@ -446,7 +457,8 @@ static void on_cancel(void *arg, uint64_t seq, uint32_t keep, uint32_t reason) {
     end_with_receipt(job, keep < job->count ? keep : job->count, ASY_FINISH_CANCELLED);
 }
 
-/* The client had left before the end, but our receipt was on its way: one over what the client took takes its place. */
+/* The client had left before the end, but our receipt was on its way: one over what the client took
+ * takes its place. */
 static void on_late_cancel(void *arg, uint64_t seq, uint32_t keep, uint32_t reason) {
     (void)reason;
     struct uplink *up = arg;
@@ -459,7 +471,8 @@ static void on_late_cancel(void *arg, uint64_t seq, uint32_t keep, uint32_t reas
     struct asy_hash h;
     up->totals.owed -= job->amount; /* of the two receipts one counts */
     asy_object_hash(&h, ASY_OBJ_RECEIPT, &r);
-    asy_link_node_resend_receipt(up->link, &job->terms, &r, &job->prompt_digest, up->totals.items - 1);
+    asy_link_node_resend_receipt(up->link, &job->terms, &r, &job->prompt_digest,
+                                 up->totals.items - 1);
     asy_link_node_adopt_unsigned(up->link, &h);
     HASH_DELETE(by_seq, up->ended, job);
     forget(job);
@@ -488,7 +501,8 @@ static void on_tickets(void *arg, const struct asy_checkpoint *c, const struct a
 /* Each of our checkpoints is answered with one Ack, in order. */
 static void await_ack(struct uplink *up, const struct asy_checkpoint *c, asy_u128 owed) {
     struct open_checkpoint open = {c->first + c->count, now_ms(up), owed};
-    if (up->open_count == OPEN_CHECKPOINTS) { /* seconds without an answer: offers are refused by now */
+    if (up->open_count ==
+        OPEN_CHECKPOINTS) { /* seconds without an answer: offers are refused by now */
         open.sent_ms = up->open[--up->open_count].sent_ms;
         open.owed = 0;
     }
@@ -512,7 +526,8 @@ static void keep_ack(struct uplink *up, const struct asy_ack *ack, const struct 
     }
 }
 
-/* The gateway may refuse a receipt (settlement format, attack 29); a node that it refuses too often does not go on working for it. */
+/* The gateway may refuse a receipt (settlement format, attack 29); a node that it refuses too often
+ * does not go on working for it. */
 static void count_refusals(struct uplink *up, asy_u128 owed, asy_u128 cum) {
     asy_u128 refused = owed > cum ? owed - cum : 0;
     if (up->refused_known && refused > up->refused) {
@@ -544,8 +559,8 @@ static void on_ack(void *arg, const struct asy_ack *ack, const struct asy_sig *s
     }
 }
 
-static void on_batch(void *arg, uint64_t number, const struct asy_hash *root, const struct asy_hash *tx,
-                     uint64_t block, asy_u128 credited) {
+static void on_batch(void *arg, uint64_t number, const struct asy_hash *root,
+                     const struct asy_hash *tx, uint64_t block, asy_u128 credited) {
     (void)root;
     (void)tx;
     struct uplink *up = arg;
@@ -565,8 +580,9 @@ struct resend {
     struct uplink *up;
     bool adopt;
 };
-static void resend_receipt(void *arg, const struct asy_terms *terms, const struct asy_receipt *receipt,
-                           const struct asy_hash *prompt_digest, uint64_t item) {
+static void resend_receipt(void *arg, const struct asy_terms *terms,
+                           const struct asy_receipt *receipt, const struct asy_hash *prompt_digest,
+                           uint64_t item) {
     struct resend *r = arg;
     asy_link_node_resend_receipt(r->up->link, terms, receipt, prompt_digest, item);
     if (r->adopt) {
@@ -600,13 +616,16 @@ static enum asy_err on_welcome(void *arg, const struct asy_addr *gateway,
     struct book *book = up->n->book;
     up->live = true;
     up->failures = 0;
-    up->link_number = w->link != 0 ? w->link : up->link_number; /* the gateway may hear of it later than the node */
+    up->link_number = w->link != 0
+                          ? w->link
+                          : up->link_number; /* the gateway may hear of it later than the node */
     up->credited = w->credited > up->credited ? w->credited : up->credited;
     if (w->has_ack) {
         keep_ack(up, &w->ack, &w->ack_sig);
     }
     up->acked_items = w->receipts_have;
-    /* what the gateway has no signed checkpoint for is sent again: signed receipts with their checkpoints, then the unsigned */
+    /* what the gateway has no signed checkpoint for is sent again: signed receipts with their
+     * checkpoints, then the unsigned */
     struct resend r = {up, false};
     struct stored_checkpoints s = {0};
     must(book_checkpoints(book, &up->gateway, w->receipts_have, keep_checkpoint, &s));
@@ -619,7 +638,8 @@ static enum asy_err on_welcome(void *arg, const struct asy_addr *gateway,
     asy_free(s.c);
     asy_free(s.sig);
     r.adopt = true;
-    must(book_receipts(book, &up->gateway, up->totals.items_signed, up->totals.items, resend_receipt, &r));
+    must(book_receipts(book, &up->gateway, up->totals.items_signed, up->totals.items,
+                       resend_receipt, &r));
     asy_log(ASY_LOG_INFO, "gateway.live", "url=%s link=%u sent_again=%llu", up->url, w->link,
             (unsigned long long)(up->totals.items - w->receipts_have));
     uplink_send_status(up);
@@ -635,7 +655,7 @@ void uplink_send_status(struct uplink *up) {
     }
 }
 
-/* ---- the socket ------------------------------------------------------------------------------------------------------ */
+/* ---- the socket ------------------------------------------------------------------------------ */
 
 static void ws_open(void *arg, struct asy_ws *ws, const char *peer) {
     (void)arg;
@@ -648,8 +668,8 @@ static void ws_message(void *arg, struct asy_ws *ws, struct asy_bytes in) {
     struct asy_why why = {{0}, {0}};
     enum asy_err err = asy_link_node_recv(up->link, in, &why);
     if (err != ASY_OK) {
-        asy_log(ASY_LOG_ODD, "gateway.refused", "url=%s err=%s why=\"%s\"", up->url, asy_err_name(err),
-                why.text);
+        asy_log(ASY_LOG_ODD, "gateway.refused", "url=%s err=%s why=\"%s\"", up->url,
+                asy_err_name(err), why.text);
         asy_ws_close(ws, err == ASY_ERR_PEER ? ASY_WS_PROTOCOL : ASY_WS_POLICY, why.text);
     }
 }
@@ -664,7 +684,8 @@ static void backoff(struct uplink *up) {
     node_wake(up->n);
 }
 
-/* Jobs of a link that died: what the gateway had surely taken gets a receipt, to be sent on the next connection. */
+/* Jobs of a link that died: what the gateway had surely taken gets a receipt, to be sent on the
+ * next connection. */
 static void drop_jobs(struct uplink *up) {
     struct job *job, *next;
     HASH_ITER(by_seq, up->jobs, job, next) {
@@ -684,8 +705,8 @@ static void drop_jobs(struct uplink *up) {
 static void ws_close(void *arg, struct asy_ws *ws, uint16_t code, const char *reason) {
     (void)ws;
     struct uplink *up = arg;
-    asy_log(up->live ? ASY_LOG_ODD : ASY_LOG_DEBUG, "gateway.gone", "url=%s code=%u why=\"%s\"", up->url,
-            code, reason);
+    asy_log(up->live ? ASY_LOG_ODD : ASY_LOG_DEBUG, "gateway.gone", "url=%s code=%u why=\"%s\"",
+            up->url, code, reason);
     up->ws = NULL;
     up->live = false;
     drop_jobs(up);

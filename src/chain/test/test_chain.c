@@ -1,5 +1,6 @@
-/* The worker thread's contract: tasks in order on one thread, `done` on the loop, once each, also for those that never ran; and nothing of
- * a chain that was freed comes back on a loop that goes on. No endpoint is reached: what is tested is who runs what, where and when. */
+/* The worker thread's contract: tasks in order on one thread, `done` on the loop, once each, also
+ * for those that never ran; and nothing of a chain that was freed comes back on a loop that goes
+ * on. No endpoint is reached: what is tested is who runs what, where and when. */
 #include "chain/chain.h"
 
 #include <pthread.h>
@@ -28,7 +29,8 @@ struct task {
 static uint32_t ran_count, done_count;
 static uint32_t ran_order[64];
 
-static enum asy_err run(void *arg, struct asy_evm *evm, struct asy_evm_account *account, struct asy_why *why) {
+static enum asy_err run(void *arg, struct asy_evm *evm, struct asy_evm_account *account,
+                        struct asy_why *why) {
     struct task *t = arg;
     t->ran = true;
     t->ran_on = pthread_self();
@@ -40,7 +42,8 @@ static enum asy_err run(void *arg, struct asy_evm *evm, struct asy_evm_account *
     if (t->pause_ms != 0) {
         return asy_evm_pause(evm, t->pause_ms);
     }
-    return t->result == ASY_OK ? ASY_OK : asy_why_set(why, t->result, "param", "task %u", t->number);
+    return t->result == ASY_OK ? ASY_OK
+                               : asy_why_set(why, t->result, "param", "task %u", t->number);
 }
 
 static void done(void *arg, enum asy_err err, const struct asy_why *why) {
@@ -114,7 +117,8 @@ static void test_order(void) {
 static void test_free_running(void) {
     sem_t started;
     CHECK(sem_init(&started, 0, 0) == 0);
-    struct task hangs = {.pause_ms = 60000, .started = &started}, behind[3] = {{0}}, late = {.number = 9};
+    struct task hangs = {.pause_ms = 60000, .started = &started}, behind[3] = {{0}},
+                late = {.number = 9};
     begin();
     behind[1].follow = &late; /* what a done posts now does not run either */
     post(&hangs);
@@ -136,7 +140,8 @@ static void test_free_running(void) {
     CHECK_U64(done_count, 5);
 }
 
-/* Freed with results that the loop has not looked at: they are handed back by the free, and by nothing after it. */
+/* Freed with results that the loop has not looked at: they are handed back by the free, and by
+ * nothing after it. */
 static void test_free_finished(void) {
     sem_t started;
     CHECK(sem_init(&started, 0, 0) == 0);

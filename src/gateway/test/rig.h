@@ -1,7 +1,9 @@
-/* rig.h: a gateway on a real chain, with clients and nodes that a test plays by hand, all on one loop.
+/* rig.h: a gateway on a real chain, with clients and nodes that a test plays by hand, all on one
+ * loop.
  *
- * Chain, contracts, ledger, HTTP, WebSockets and both ends of the link are the real ones. Only what a node decides (accept, send tokens, sign
- * for them, be late, die) and what a client does is the test's. A test says what it does and waits for what must follow: UNTIL(condition). */
+ * Chain, contracts, ledger, HTTP, WebSockets and both ends of the link are the real ones. Only what
+ * a node decides (accept, send tokens, sign for them, be late, die) and what a client does is the
+ * test's. A test says what it does and waits for what must follow: UNTIL(condition). */
 #ifndef ASY_GATEWAY_TEST_RIG_H
 #define ASY_GATEWAY_TEST_RIG_H
 
@@ -18,8 +20,8 @@
 #include "link/link.h"
 #include "sample/sample.h"
 
-#define SECOND  1000000000ull             /* ns */
-#define USD(n)  ((asy_u128)(n) * 1000000u) /* base units */
+#define SECOND  1000000000ull            /* ns */
+#define USD(n)  ((asy_u128)(n)*1000000u) /* base units */
 #define PICO(n) (USD(n) * 1000000u)
 #define ETHER   ((asy_u128)1000000000000000000u)
 #define ADMIN   "test-admin-token"
@@ -27,14 +29,14 @@
 enum { CHAIN_ID = 31337, PRICE_IN = 10000, PRICE_OUT = 40000, IN_TOKENS = 2, MAX_ITEMS = 64 };
 
 static struct asy_why why; /* of the last call */
-#define MUST(call)                                                                                \
-    do {                                                                                          \
-        enum asy_err must_ = (call);                                                              \
-        if (must_ != ASY_OK) {                                                                    \
-            fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call,                     \
-                    asy_err_name(must_), why.text);                                               \
-            exit(1);                                                                              \
-        }                                                                                         \
+#define MUST(call)                                                                                 \
+    do {                                                                                           \
+        enum asy_err must_ = (call);                                                               \
+        if (must_ != ASY_OK) {                                                                     \
+            fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call, asy_err_name(must_), \
+                    why.text);                                                                     \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 static uint64_t mono_ns(void) { return asy_env_mono_ns(asy_env_system()); }
@@ -48,7 +50,7 @@ static char dir[] = "/tmp/assay-test-gateway-XXXXXX";
 static struct asy_evm_anvil anvil;
 static struct asy_evm *evm;
 
-/* ---- waiting ---------------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static uint32_t hook_calls;
 static void on_hook(void *arg) {
@@ -66,12 +68,12 @@ static void turn(const char *what, int line, uint64_t deadline_ns) {
         exit(1);
     }
 }
-#define UNTIL(cond)                                                                               \
-    for (uint64_t until_ = in_s(60); !(cond);) {                                                  \
-        turn(#cond, __LINE__, until_);                                                            \
+#define UNTIL(cond)                                                                                \
+    for (uint64_t until_ = in_s(60); !(cond);) {                                                   \
+        turn(#cond, __LINE__, until_);                                                             \
     }
 
-/* ---- actors on chain ------------------------------------------------------------------------------------------ */
+/* ---- actors on chain ------------------------------------------------------------------------- */
 
 struct actor {
     struct asy_signer *signer;
@@ -101,10 +103,10 @@ static void send_tx(struct actor *from, const struct asy_addr *to, struct asy_bu
     MUST(asy_evm_submit(&from->account, evm, &receipt, NULL, &intent, &options, &why));
     asy_buf_clear(data);
 }
-#define DO(from, to, encode)                                                                      \
-    do {                                                                                          \
-        MUST(encode);                                                                             \
-        send_tx((from), &market.to, &data);                                                       \
+#define DO(from, to, encode)                                                                       \
+    do {                                                                                           \
+        MUST(encode);                                                                              \
+        send_tx((from), &market.to, &data);                                                        \
     } while (0)
 
 static struct actor owner, operator, requester;
@@ -195,7 +197,7 @@ static void chain_end(void) {
     CHECK(rmdir(dir) == 0);
 }
 
-/* ---- clients: one request each ------------------------------------------------------------------------------------ */
+/* ---- clients: one request each --------------------------------------------------------------- */
 
 struct client {
     struct asy_pipe *pipe;
@@ -214,8 +216,10 @@ static void client_close(void *arg, struct asy_pipe *pipe, enum asy_err err) {
     ((struct client *)arg)->closed = true;
 }
 
-static struct client *request(const char *method, const char *path, const char *key, struct asy_bytes body) {
-    static const struct asy_pipe_handlers handlers = {.on_read = client_read, .on_close = client_close};
+static struct client *request(const char *method, const char *path, const char *key,
+                              struct asy_bytes body) {
+    static const struct asy_pipe_handlers handlers = {.on_read = client_read,
+                                                      .on_close = client_close};
     struct client *c = asy_alloc(sizeof *c);
     struct sockaddr_in to = {.sin_family = AF_INET,
                              .sin_port = htons(asy_gateway_port(gateway)),
@@ -225,24 +229,30 @@ static struct client *request(const char *method, const char *path, const char *
     asy_buf_init(&c->in, 32u << 20);
     MUST(asy_pipe_new(loop, &c->pipe, fd, 16u << 20, &handlers, c, &why));
     char head[512];
-    int n = snprintf(head, sizeof head,
-                     "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: close\r\n"
-                     "Content-Length: %zu\r\n\r\n",
-                     method, path, key, body.n);
+    int n =
+        snprintf(head, sizeof head,
+                 "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: close\r\n"
+                 "Content-Length: %zu\r\n\r\n",
+                 method, path, key, body.n);
     MUST(asy_pipe_write(c->pipe, asy_bytes_of(head, (size_t)n)));
     MUST(asy_pipe_write(c->pipe, body));
     return c;
 }
 
-static const char *text_of(const struct client *c) { return c->in.n != 0 ? asy_buf_cstr(&c->in) : ""; }
-static bool has(const struct client *c, const char *text) { return strstr(text_of(c), text) != NULL; }
+static const char *text_of(const struct client *c) {
+    return c->in.n != 0 ? asy_buf_cstr(&c->in) : "";
+}
+static bool has(const struct client *c, const char *text) {
+    return strstr(text_of(c), text) != NULL;
+}
 static bool is_status(const struct client *c, int status) {
     char want[32];
     (void)snprintf(want, sizeof want, "HTTP/1.1 %d ", status);
     return strncmp(text_of(c), want, strlen(want)) == 0;
 }
 /* The value behind a name in headers or body, up to the first of `ends`. */
-static void value_of(char *ret, size_t cap, const struct client *c, const char *name, const char *ends) {
+static void value_of(char *ret, size_t cap, const struct client *c, const char *name,
+                     const char *ends) {
     const char *at = strstr(text_of(c), name);
     ASY_ASSERT(at != NULL);
     at += strlen(name);
@@ -267,7 +277,7 @@ static struct client *ask(const char *key, bool stream) {
     return request("POST", "/v1/chat/completions", key, asy_bytes_cstr(body));
 }
 
-/* ---- nodes --------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 struct offer {
     uint64_t seq;
@@ -300,16 +310,18 @@ static void played_send(void *arg, struct asy_bytes frame) {
         CHECK_OK(asy_ws_send(p->ws, frame));
     }
 }
-static enum asy_err played_welcome(void *arg, const struct asy_addr *from, const struct asy_link_welcome *w,
-                                   struct asy_why *reterr_why) {
+static enum asy_err played_welcome(void *arg, const struct asy_addr *from,
+                                   const struct asy_link_welcome *w, struct asy_why *reterr_why) {
     (void)reterr_why;
     struct played *p = arg;
     CHECK(asy_addr_eq(from, &operator.addr));
     p->live = true;
-    CHECK(w->receipts_have <= p->items_signed); /* tests that send again do it from the unsigned ones on */
+    CHECK(w->receipts_have <=
+          p->items_signed); /* tests that send again do it from the unsigned ones on */
     for (uint64_t i = p->items_signed; i < p->item_count; i++) {
         struct asy_hash h;
-        asy_link_node_resend_receipt(p->link, &p->items[i].terms, &p->items[i].receipt, &p->items[i].prompt, i);
+        asy_link_node_resend_receipt(p->link, &p->items[i].terms, &p->items[i].receipt,
+                                     &p->items[i].prompt, i);
         asy_object_hash(&h, ASY_OBJ_RECEIPT, &p->items[i].receipt);
         asy_link_node_adopt_unsigned(p->link, &h);
     }
@@ -361,8 +373,8 @@ static void played_ack(void *arg, const struct asy_ack *ack, const struct asy_si
     CHECK(ack->cum >= p->acked);
     p->acked = ack->cum;
 }
-static void played_batch(void *arg, uint64_t number, const struct asy_hash *root, const struct asy_hash *tx,
-                         uint64_t block, asy_u128 credited) {
+static void played_batch(void *arg, uint64_t number, const struct asy_hash *root,
+                         const struct asy_hash *tx, uint64_t block, asy_u128 credited) {
     (void)number;
     (void)root;
     (void)tx;
@@ -411,17 +423,18 @@ static void played_dial(struct played *p) {
     char url[64];
     (void)snprintf(url, sizeof url, "ws://127.0.0.1:%u/link", asy_gateway_port(gateway));
     p->hello.tickets_have = p->tickets_have;
-    struct asy_link_node_options options = {
-        .env = asy_env_system(),
-        .domain = &domain,
-        .signer = p->actor.signer,
-        .gateway = &operator.addr,
-        .hello = &p->hello,
-        .next_item = p->items_signed,
-        .next_checkpoint = p->checkpoint_next,
-        .on = {played_send, played_welcome, played_offer, played_cancel, played_credit, played_tickets,
-               played_signed, played_ack, played_batch, played_drain, played_late_cancel},
-        .arg = p};
+    struct asy_link_node_options options = {.env = asy_env_system(),
+                                            .domain = &domain,
+                                            .signer = p->actor.signer,
+                                            .gateway = &operator.addr,
+                                            .hello = &p->hello,
+                                            .next_item = p->items_signed,
+                                            .next_checkpoint = p->checkpoint_next,
+                                            .on = {played_send, played_welcome, played_offer,
+                                                   played_cancel, played_credit, played_tickets,
+                                                   played_signed, played_ack, played_batch,
+                                                   played_drain, played_late_cancel},
+                                            .arg = p};
     struct asy_ws_client_config config = {.url = url, .subprotocol = ASY_LINK_SUBPROTOCOL};
     MUST(asy_ws_connect(loop, &p->ws, &config, &handlers, p, &why));
     p->link = asy_link_node_new(&options);
@@ -477,7 +490,8 @@ static void send_tokens(struct played *p, struct offer *o, uint32_t count) {
 }
 
 /* A receipt over keep tokens, kept as the next item. */
-static struct item *add_item(struct played *p, const struct offer *o, uint32_t keep, enum asy_finish finish) {
+static struct item *add_item(struct played *p, const struct offer *o, uint32_t keep,
+                             enum asy_finish finish) {
     static const uint32_t prompt[IN_TOKENS] = {7, 8};
     uint32_t ids[1024];
     ASY_ASSERT(keep <= ASY_COUNT(ids) && p->item_count < MAX_ITEMS);
@@ -521,13 +535,11 @@ static asy_u128 cost(uint32_t tokens) {
     return (asy_u128)IN_TOKENS * PRICE_IN + (asy_u128)tokens * PRICE_OUT;
 }
 
-/* ---- the gateway ------------------------------------------------------------------------------------------------------ */
+/* ---- the gateway ----------------------------------------------------------------------------- */
 
 static struct asy_gateway_config config;
 
-static void gateway_begin(void) {
-    MUST(asy_gateway_new(&gateway, loop, &config, &why));
-}
+static void gateway_begin(void) { MUST(asy_gateway_new(&gateway, loop, &config, &why)); }
 
 static bool stopped;
 static void on_stopped(void *arg) {

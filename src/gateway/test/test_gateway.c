@@ -1,5 +1,6 @@
-/* The gateway, whole, on a real chain: what a client sees, what a node is owed, and what the ledger and the contract say afterwards, when all
- * goes well and when nodes refuse, are late, die, or sign for too much, and clients leave. */
+/* The gateway, whole, on a real chain: what a client sees, what a node is owed, and what the ledger
+ * and the contract say afterwards, when all goes well and when nodes refuse, are late, die, or sign
+ * for too much, and clients leave. */
 #include "gateway/test/rig.h"
 
 #include "money/money.h"
@@ -7,7 +8,7 @@
 static struct played one, two;
 static char key[ASY_KEY_TEXT];
 
-/* ---- what the books say -------------------------------------------------------------------------- */
+/* ---- what the books say ---------------------------------------------------------------------- */
 
 static asy_u128 credit(const char *field) {
     char name[32], value[64];
@@ -32,10 +33,10 @@ static void check_paid(int line) {
         paid = spent;
     }
 }
-#define CHECK_PAID(more)                                                                          \
-    do {                                                                                          \
-        paid += (more);                                                                           \
-        check_paid(__LINE__);                                                                     \
+#define CHECK_PAID(more)                                                                           \
+    do {                                                                                           \
+        paid += (more);                                                                            \
+        check_paid(__LINE__);                                                                      \
     } while (0)
 
 /* Whether the job of this client, by its header, shows a text. */
@@ -82,7 +83,7 @@ static uint32_t ready_nodes(void) {
     return count;
 }
 
-/* ---- cases -------------------------------------------------------------------------------------------- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static void test_whole_answer(void) {
     struct client *c = ask(key, false);
@@ -90,8 +91,8 @@ static void test_whole_answer(void) {
     CHECK(credit("reserved") != 0);
     serve(&one, o, 5);
     UNTIL(c->closed);
-    CHECK(is_status(c, 200) && has(c, "\"content\":\"ttttt\"") && has(c, "\"completion_tokens\":5") &&
-          has(c, "\"finish_reason\":\"stop\""));
+    CHECK(is_status(c, 200) && has(c, "\"content\":\"ttttt\"") &&
+          has(c, "\"completion_tokens\":5") && has(c, "\"finish_reason\":\"stop\""));
     CHECK(job_says(c, "\"status\":\"paid\"") || job_says(c, "\"completion_tokens\":5"));
     client_free(c);
     CHECK_PAID(cost(5));
@@ -142,7 +143,8 @@ static void test_client_leaves_early(void) {
     CHECK_PAID(cost(0));
 }
 
-/* The node ends its answer while the client leaves: what it signed for was not relayed. Nobody pays for that, and it is paid for the rest. */
+/* The node ends its answer while the client leaves: what it signed for was not relayed. Nobody pays
+ * for that, and it is paid for the rest. */
 static void test_cut_meets_end(void) {
     struct client *c = ask(key, true);
     struct offer *o = next_offer(&one);
@@ -154,7 +156,8 @@ static void test_cut_meets_end(void) {
     send_tokens(&one, o, 5);
     finish(&one, o, 7, ASY_FINISH_STOP);
     UNTIL(o->cancelled || credit("reserved") == 0);
-    if (!o->cancelled) { /* its end was there before the client's: then the whole answer was relayed */
+    if (!o->cancelled) { /* its end was there before the client's: then the whole answer was relayed
+                          */
         CHECK_PAID(cost(7));
         return;
     }
@@ -162,7 +165,8 @@ static void test_cut_meets_end(void) {
     CHECK_PAID(0);
     const struct item *item = add_item(&one, o, o->keep, ASY_FINISH_CANCELLED);
     struct asy_hash h;
-    asy_link_node_resend_receipt(one.link, &item->terms, &item->receipt, &item->prompt, one.item_count - 1);
+    asy_link_node_resend_receipt(one.link, &item->terms, &item->receipt, &item->prompt,
+                                 one.item_count - 1);
     asy_object_hash(&h, ASY_OBJ_RECEIPT, &item->receipt);
     asy_link_node_adopt_unsigned(one.link, &h);
     UNTIL(credit("reserved") == 0);
@@ -182,9 +186,11 @@ static void test_wrong_receipts(void) {
     CHECK(credit("reserved") == 0);
 }
 
-/* Answered at once, with the field's name, and the gateway goes on: as canonical JSON this body is larger than a frame. */
+/* Answered at once, with the field's name, and the gateway goes on: as canonical JSON this body is
+ * larger than a frame. */
 static void test_too_long(void) {
-    static const char head[] = "{\"model\":\"played\",\"messages\":[{\"role\":\"user\",\"content\":\"";
+    static const char head[] =
+        "{\"model\":\"played\",\"messages\":[{\"role\":\"user\",\"content\":\"";
     struct asy_buf body;
     asy_buf_init(&body, 8u << 20);
     MUST(asy_buf_add_str(&body, head));
@@ -199,7 +205,8 @@ static void test_too_long(void) {
     asy_buf_done(&body);
 }
 
-/* A full node: the next one waits, and gets the slot as soon as the first job ends, however it ends. */
+/* A full node: the next one waits, and gets the slot as soon as the first job ends, however it
+ * ends. */
 static void test_waits_for_slot(void) {
     struct client *full[2], *waits;
     struct offer *o[2];
@@ -231,7 +238,8 @@ static void test_waits_for_slot(void) {
     CHECK_PAID(2 * cost(1));
 }
 
-/* The link dies in mid-stream. The client hears of it; the node is paid for what was relayed, and for no more. */
+/* The link dies in mid-stream. The client hears of it; the node is paid for what was relayed, and
+ * for no more. */
 static void test_link_dies(bool honest) {
     struct client *c = ask(key, true);
     struct offer *o = next_offer(&one);
@@ -253,7 +261,8 @@ static void test_link_dies(bool honest) {
     UNTIL(serves());
 }
 
-/* The node connects again before the gateway heard that its old connection is dead: what it then claims is judged all the same. */
+/* The node connects again before the gateway heard that its old connection is dead: what it then
+ * claims is judged all the same. */
 static void test_reconnects_early(void) {
     asy_u128 reserved = credit("reserved");
     struct client *c = ask(key, true);
@@ -281,7 +290,8 @@ static void test_reconnects_early(void) {
     UNTIL(serves());
 }
 
-/* No first token in time: another node gets the next segment, the client knows nothing of it, and pays for one. */
+/* No first token in time: another node gets the next segment, the client knows nothing of it, and
+ * pays for one. */
 static void test_failover(void) {
     asy_u128 reserved = credit("reserved");
     played_dial(&two);
@@ -296,7 +306,8 @@ static void test_failover(void) {
     uint32_t before = other->offer_count;
     UNTIL(other->offer_count > before);
     struct offer *o = &other->offers[before];
-    CHECK(asy_hash_eq(&o->terms.job_id, &lost->terms.job_id) && o->terms.segment == lost->terms.segment + 1 &&
+    CHECK(asy_hash_eq(&o->terms.job_id, &lost->terms.job_id) &&
+          o->terms.segment == lost->terms.segment + 1 &&
           o->terms.lane_seq == lost->terms.lane_seq + 1);
     UNTIL(lost->cancelled);
     CHECK_U64(lost->keep, 0);
@@ -318,7 +329,8 @@ static void test_failover(void) {
     mute = one_was_first ? &one : &two;
     other = one_was_first ? &two : &one;
     before = other->offer_count;
-    MUST(asy_link_node_reject(mute->link, mute->offers[mute->offer_count - 1].seq, ASY_REJECT_BUSY, "test"));
+    MUST(asy_link_node_reject(mute->link, mute->offers[mute->offer_count - 1].seq, ASY_REJECT_BUSY,
+                              "test"));
     UNTIL(other->offer_count > before);
     serve(other, &other->offers[before], 1);
     UNTIL(c->closed);
@@ -343,7 +355,8 @@ static void test_late_alone(void) {
     CHECK_PAID(0);
 }
 
-/* Everything that was paid for stands on chain, to the pico; tickets still open hold back only what is behind them. */
+/* Everything that was paid for stands on chain, to the pico; tickets still open hold back only what
+ * is behind them. */
 static void settle(asy_u128 at_least) {
     struct client *c = request("POST", "/admin/settle", ADMIN, (struct asy_bytes){0});
     UNTIL(c->closed);
@@ -381,7 +394,8 @@ static void test_reorg(void) {
     CHECK(again.spent == lane.spent && again.locked == lane.locked && again.seq == lane.seq);
 }
 
-/* A job is running when the gateway is told to stop: it has until the deadline, is then cut, and its client is told. */
+/* A job is running when the gateway is told to stop: it has until the deadline, is then cut, and
+ * its client is told. */
 static void test_shutdown(void) {
     struct client *c = ask(key, true);
     struct offer *o = next_offer(&one);

@@ -1,4 +1,5 @@
-/* Objects from a stranger: byte 0 names the type (bit 7: as JSON, else canonical bytes). What is taken must come out as it went in. */
+/* Objects from a stranger: byte 0 names the type (bit 7: as JSON, else canonical bytes). What is
+ * taken must come out as it went in. */
 #include "job/job.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);

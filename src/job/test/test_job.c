@@ -1,4 +1,5 @@
-/* The objects as bytes and as JSON, the rules of prices, receipts and terms, and the collector of checkpoints. */
+/* The objects as bytes and as JSON, the rules of prices, receipts and terms, and the collector of
+ * checkpoints. */
 #include "base/test.h"
 #include "job/job.h"
 #include "merkle/merkle.h"
@@ -11,10 +12,11 @@ union any {
     struct asy_ack ack;
     struct asy_voucher voucher;
 };
-static const uint32_t lens[] = {ASY_CAP_LEN, ASY_TERMS_LEN, ASY_RECEIPT_LEN, ASY_CHECKPOINT_LEN, ASY_ACK_LEN, ASY_VOUCHER_LEN};
+static const uint32_t lens[] = {ASY_CAP_LEN,        ASY_TERMS_LEN, ASY_RECEIPT_LEN,
+                                ASY_CHECKPOINT_LEN, ASY_ACK_LEN,   ASY_VOUCHER_LEN};
 static struct asy_why why;
 
-/* ---- bytes and JSON ---------------------------------------------------------------------------------- */
+/* ---- bytes and JSON -------------------------------------------------------------------------- */
 
 static void test_binary(void) {
     for (unsigned t = 0; t < ASY_COUNT(lens); t++) {
@@ -37,17 +39,21 @@ static void test_binary(void) {
             CHECK(!asy_hash_eq(&before, &after));
             memset(&object, 0xa5, sizeof object);
             untouched = object;
-            CHECK_ERR(asy_object_decode(&object, type, asy_bytes_of(bytes, lens[t] - 1)), ASY_ERR_SYNTAX);
-            CHECK_ERR(asy_object_decode(&object, type, asy_bytes_of(bytes, lens[t] + 1)), ASY_ERR_SYNTAX);
+            CHECK_ERR(asy_object_decode(&object, type, asy_bytes_of(bytes, lens[t] - 1)),
+                      ASY_ERR_SYNTAX);
+            CHECK_ERR(asy_object_decode(&object, type, asy_bytes_of(bytes, lens[t] + 1)),
+                      ASY_ERR_SYNTAX);
             CHECK_ERR(asy_object_decode(&object, type, asy_bytes_of(bytes, 0)), ASY_ERR_SYNTAX);
             bytes[0] = round % 2 == 0 ? 0 : 2;
-            CHECK_ERR(asy_object_decode(&object, type, asy_bytes_of(bytes, lens[t])), ASY_ERR_VERSION);
+            CHECK_ERR(asy_object_decode(&object, type, asy_bytes_of(bytes, lens[t])),
+                      ASY_ERR_VERSION);
             CHECK_MEM(&object, &untouched, sizeof object);
         }
     }
 }
 
-static enum asy_err read_text(union any *ret, enum asy_object type, struct asy_bytes text, const char *at) {
+static enum asy_err read_text(union any *ret, enum asy_object type, struct asy_bytes text,
+                              const char *at) {
     struct asy_json *doc;
     CHECK_OK(asy_json_parse(&doc, text, ASY_MAX_JSON_DEPTH, &why));
     enum asy_err err = asy_object_read_json(ret, type, doc, at, &why);
@@ -86,7 +92,7 @@ static void test_json(void) {
 
 /* One Ack, with one thing wrong each time. */
 static void test_json_refusals(void) {
-#define GW "\"gateway\":\"0x0000000000000000000000000000000000000001\""
+#define GW   "\"gateway\":\"0x0000000000000000000000000000000000000001\""
 #define NODE "\"node\":\"0x0000000000000000000000000000000000000002\""
     static const struct {
         const char *text;
@@ -94,22 +100,32 @@ static void test_json_refusals(void) {
         const char *param;
     } cases[] = {
         {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"2\",\"payBy\":3}", ASY_OK, ""},
-        {"{\"payBy\":3,\"cum\":\"2\"," NODE ",\"upTo\":9223372036854775807," GW "}", ASY_OK, ""}, /* any order */
+        {"{\"payBy\":3,\"cum\":\"2\"," NODE ",\"upTo\":9223372036854775807," GW "}", ASY_OK,
+         ""}, /* any order */
         {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"2\"}", ASY_ERR_MISSING, "acks[1].payBy"},
-        {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"2\",\"payBy\":null}", ASY_ERR_MISSING, "acks[1].payBy"},
-        {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"2\",\"payBy\":3,\"note\":1}", ASY_ERR_UNKNOWN, "acks[1].note"},
-        {"{" GW "," NODE ",\"upTo\":\"1\",\"cum\":\"2\",\"payBy\":3}", ASY_ERR_TYPE, "acks[1].upTo"},
+        {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"2\",\"payBy\":null}", ASY_ERR_MISSING,
+         "acks[1].payBy"},
+        {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"2\",\"payBy\":3,\"note\":1}", ASY_ERR_UNKNOWN,
+         "acks[1].note"},
+        {"{" GW "," NODE ",\"upTo\":\"1\",\"cum\":\"2\",\"payBy\":3}", ASY_ERR_TYPE,
+         "acks[1].upTo"},
         {"{" GW "," NODE ",\"upTo\":1.5,\"cum\":\"2\",\"payBy\":3}", ASY_ERR_TYPE, "acks[1].upTo"},
         {"{" GW "," NODE ",\"upTo\":-1,\"cum\":\"2\",\"payBy\":3}", ASY_ERR_RANGE, "acks[1].upTo"},
         {"{" GW "," NODE ",\"upTo\":1,\"cum\":2,\"payBy\":3}", ASY_ERR_TYPE, "acks[1].cum"},
         {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"\",\"payBy\":3}", ASY_ERR_SYNTAX, "acks[1].cum"},
         {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"02\",\"payBy\":3}", ASY_ERR_SYNTAX, "acks[1].cum"},
         {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"-2\",\"payBy\":3}", ASY_ERR_SYNTAX, "acks[1].cum"},
-        {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"340282366920938463463374607431768211455\",\"payBy\":3}", ASY_OK, ""},
-        {"{" GW "," NODE ",\"upTo\":1,\"cum\":\"340282366920938463463374607431768211456\",\"payBy\":3}", ASY_ERR_OVERFLOW, "acks[1].cum"},
-        {"{" GW ",\"node\":\"0x02\",\"upTo\":1,\"cum\":\"2\",\"payBy\":3}", ASY_ERR_SYNTAX, "acks[1].node"},
-        {"{" GW ",\"node\":\"0xA414ae28DBD543Ba4aDa4ecC71c1148aEab98F8b\",\"upTo\":1,\"cum\":\"2\",\"payBy\":3}", ASY_ERR_MISMATCH,
+        {"{" GW "," NODE
+         ",\"upTo\":1,\"cum\":\"340282366920938463463374607431768211455\",\"payBy\":3}",
+         ASY_OK, ""},
+        {"{" GW "," NODE
+         ",\"upTo\":1,\"cum\":\"340282366920938463463374607431768211456\",\"payBy\":3}",
+         ASY_ERR_OVERFLOW, "acks[1].cum"},
+        {"{" GW ",\"node\":\"0x02\",\"upTo\":1,\"cum\":\"2\",\"payBy\":3}", ASY_ERR_SYNTAX,
          "acks[1].node"},
+        {"{" GW ",\"node\":\"0xA414ae28DBD543Ba4aDa4ecC71c1148aEab98F8b\",\"upTo\":1,\"cum\":\"2\","
+                "\"payBy\":3}",
+         ASY_ERR_MISMATCH, "acks[1].node"},
         {"{" GW ",\"node\":2,\"upTo\":1,\"cum\":\"2\",\"payBy\":3}", ASY_ERR_TYPE, "acks[1].node"},
         {"[]", ASY_ERR_TYPE, "acks[1]"},
         {"null", ASY_ERR_TYPE, "acks[1]"},
@@ -119,19 +135,23 @@ static void test_json_refusals(void) {
         memset(&got, 0x5a, sizeof got);
         untouched = got;
         why = (struct asy_why){{0}, {0}};
-        CHECK_ERR(read_text(&got, ASY_OBJ_ACK, asy_bytes_cstr(cases[i].text), "acks[1]"), cases[i].want);
+        CHECK_ERR(read_text(&got, ASY_OBJ_ACK, asy_bytes_cstr(cases[i].text), "acks[1]"),
+                  cases[i].want);
         CHECK_STR(why.param, cases[i].param);
         CHECK((memcmp(&got, &untouched, sizeof got) == 0) == (cases[i].want != ASY_OK));
     }
     union any got;
     CHECK_ERR(asy_object_read_json(&got, ASY_OBJ_ACK, NULL, NULL, NULL), ASY_ERR_TYPE);
     /* what does not fit its field */
-    CHECK_ERR(read_text(&got, ASY_OBJ_VOUCHER, ASY_STR("{\"requester\":\"0x0000000000000000000000000000000000000001\"," GW
-                                                       ",\"lane\":4294967296,\"cum\":\"0\"}"), NULL), ASY_ERR_RANGE);
+    CHECK_ERR(read_text(&got, ASY_OBJ_VOUCHER,
+                        ASY_STR("{\"requester\":\"0x0000000000000000000000000000000000000001\"," GW
+                                ",\"lane\":4294967296,\"cum\":\"0\"}"),
+                        NULL),
+              ASY_ERR_RANGE);
     CHECK_STR(why.param, "lane");
 }
 
-/* ---- rules ---------------------------------------------------------------------------------------------- */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 static const asy_u128 U128_MAX = ~(asy_u128)0;
 
@@ -156,12 +176,15 @@ static void test_cost(void) {
         {0, 0, 2, 0, 0, ~(asy_u128)0, ASY_ERR_OVERFLOW, 0},
     };
     for (size_t i = 0; i < ASY_COUNT(cases); i++) {
-        struct asy_terms t = {.price_in = cases[i].price_in, .price_cached = cases[i].price_cached, .price_out = cases[i].price_out};
+        struct asy_terms t = {.price_in = cases[i].price_in,
+                              .price_cached = cases[i].price_cached,
+                              .price_out = cases[i].price_out};
         asy_u128 got = 77;
         CHECK_ERR(asy_job_cost(&got, &t, cases[i].in, cases[i].cached, cases[i].out), cases[i].err);
         CHECK(got == (cases[i].err == ASY_OK ? cases[i].want : 77));
     }
-    struct asy_terms t = {.max_in = 100, .max_out = 10, .price_in = 2, .price_cached = 1, .price_out = 3};
+    struct asy_terms t = {
+        .max_in = 100, .max_out = 10, .price_in = 2, .price_cached = 1, .price_out = 3};
     asy_u128 worst = 0;
     CHECK_OK(asy_job_worst_cost(&worst, &t));
     CHECK(worst == 230);
@@ -176,9 +199,19 @@ static void test_cost(void) {
 }
 
 static void test_receipt(void) {
-    const struct asy_terms terms = {.job_id = {{1}}, .max_in = 100, .max_out = 10, .price_in = 2, .price_cached = 1, .price_out = 3};
-    struct asy_receipt good = {.in_tokens = 50, .cached_tokens = 20, .out_tokens = 10, .finish = ASY_FINISH_LENGTH, .first_ms = 5,
-                               .last_ms = 9, .amount = 30 * 2 + 20 + 30};
+    const struct asy_terms terms = {.job_id = {{1}},
+                                    .max_in = 100,
+                                    .max_out = 10,
+                                    .price_in = 2,
+                                    .price_cached = 1,
+                                    .price_out = 3};
+    struct asy_receipt good = {.in_tokens = 50,
+                               .cached_tokens = 20,
+                               .out_tokens = 10,
+                               .finish = ASY_FINISH_LENGTH,
+                               .first_ms = 5,
+                               .last_ms = 9,
+                               .amount = 30 * 2 + 20 + 30};
     asy_object_hash(&good.terms, ASY_OBJ_TERMS, &terms);
     CHECK_OK(asy_receipt_check(&good, &terms, NULL));
     static const struct {
@@ -220,9 +253,18 @@ static void test_receipt(void) {
 }
 
 static void test_terms(void) {
-    const struct asy_cap cap = {.requester = {{1}}, .gateway = {{2}}, .max_price_in = 20, .max_price_out = 30, .deadline = 5000};
-    struct asy_terms good = {.requester = {{1}}, .gateway = {{2}}, .price_in = 20, .price_cached = 20, .price_out = 30,
-                             .issued_at = 5000, .deadline = 5600};
+    const struct asy_cap cap = {.requester = {{1}},
+                                .gateway = {{2}},
+                                .max_price_in = 20,
+                                .max_price_out = 30,
+                                .deadline = 5000};
+    struct asy_terms good = {.requester = {{1}},
+                             .gateway = {{2}},
+                             .price_in = 20,
+                             .price_cached = 20,
+                             .price_out = 30,
+                             .issued_at = 5000,
+                             .deadline = 5600};
     asy_object_hash(&good.cap, ASY_OBJ_CAP, &cap);
     CHECK_OK(asy_terms_check(&good, &cap, NULL));
     struct {
@@ -234,9 +276,9 @@ static void test_terms(void) {
         cases[i].t = good;
         cases[i].want = ASY_ERR_RANGE;
     }
-#define CASE(n, change, err, name) \
-    cases[n].t.change;             \
-    cases[n].want = err;           \
+#define CASE(n, change, err, name)                                                                 \
+    cases[n].t.change;                                                                             \
+    cases[n].want = err;                                                                           \
     cases[n].param = name
     CASE(0, cap.b[0] ^= 1, ASY_ERR_MISMATCH, "cap");
     CASE(1, requester.b[0] = 9, ASY_ERR_MISMATCH, "requester");
@@ -258,7 +300,7 @@ static void test_terms(void) {
     CHECK_STR(why.param, "models");
 }
 
-/* ---- checkpoints ------------------------------------------------------------------------------------------- */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
 static void test_checkpointer(void) {
     static struct asy_checkpointer cp;
@@ -274,12 +316,14 @@ static void test_checkpointer(void) {
         }
         struct asy_checkpoint c;
         asy_checkpointer_close(&cp, &c);
-        CHECK(c.kind == ASY_CHECKPOINT_RECEIPTS && asy_addr_eq(&c.signer, &signer) && asy_addr_eq(&c.peer, &peer));
+        CHECK(c.kind == ASY_CHECKPOINT_RECEIPTS && asy_addr_eq(&c.signer, &signer) &&
+              asy_addr_eq(&c.peer, &peer));
         CHECK(c.number == number++ && c.first == next && c.count == counts[i]);
         next += counts[i];
         CHECK_OK(asy_checkpoint_check(&c, items, counts[i]));
         CHECK_ERR(asy_checkpoint_check(&c, items, counts[i] - 1), ASY_ERR_MISMATCH);
-        CHECK_ERR(asy_checkpoint_check(&c, items + 1, counts[i] < 256 ? counts[i] : 0), ASY_ERR_MISMATCH);
+        CHECK_ERR(asy_checkpoint_check(&c, items + 1, counts[i] < 256 ? counts[i] : 0),
+                  ASY_ERR_MISMATCH);
         CHECK_ERR(asy_checkpoint_check(&c, items, 257), ASY_ERR_MISMATCH);
         /* the same tree as merkle's */
         static struct asy_hash nodes[2 * ASY_MAX_CHECKPOINT + 8];

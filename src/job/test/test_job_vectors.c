@@ -1,5 +1,6 @@
-/* The six objects and the digests against two independent makers: contracts/vectors/eip712.json (JavaScript, the contracts' own vectors) and
- * schema/vectors/job/digests.json (Python, from docs/protocol/objects.md). */
+/* The six objects and the digests against two independent makers: contracts/vectors/eip712.json
+ * (JavaScript, the contracts' own vectors) and schema/vectors/job/digests.json (Python, from
+ * docs/protocol/objects.md). */
 #include "base/test.h"
 #include "job/job.h"
 
@@ -43,7 +44,8 @@ static struct asy_hash hash(const struct asy_json *obj, const char *key) {
     return h;
 }
 
-static const char *const names[] = {"SpendingCap", "Terms", "Receipt", "Checkpoint", "Ack", "Voucher"};
+static const char *const names[] = {"SpendingCap", "Terms", "Receipt",
+                                    "Checkpoint",  "Ack",   "Voucher"};
 union any {
     struct asy_cap cap;
     struct asy_terms terms;
@@ -62,14 +64,16 @@ static enum asy_object type_of(struct asy_bytes name) {
     exit(1);
 }
 
-/* ---- contracts/vectors/eip712.json ---------------------------------------------------------------------- */
+/* ---- contracts/vectors/eip712.json ----------------------------------------------------------- */
 
-/* Writes a vector's value in canonical form, field by field as the type string of the file (not ours) lists them. */
+/* Writes a vector's value in canonical form, field by field as the type string of the file (not
+ * ours) lists them. */
 static size_t canonical_of(uint8_t *ret, const char *type_string, const struct asy_json *value) {
     static const struct {
         const char *name;
         size_t len;
-    } kinds[] = {{"address", 20}, {"bytes32", 32}, {"uint8", 1}, {"uint32", 4}, {"uint64", 8}, {"uint128", 16}};
+    } kinds[] = {{"address", 20}, {"bytes32", 32}, {"uint8", 1},
+                 {"uint32", 4},   {"uint64", 8},   {"uint128", 16}};
     size_t n = 0;
     ret[n++] = 1;
     const char *at = strchr(type_string, '(');
@@ -104,8 +108,10 @@ static size_t canonical_of(uint8_t *ret, const char *type_string, const struct a
 
 static void test_eip712(void) {
     struct asy_json *doc = read_json("contracts/vectors/eip712.json");
-    const struct asy_json *types = asy_json_get(doc, "types"), *domains = asy_json_get(doc, "domains"),
-                          *vectors = asy_json_get(doc, "vectors"), *keys = asy_json_get(doc, "keys");
+    const struct asy_json *types = asy_json_get(doc, "types"),
+                          *domains = asy_json_get(doc, "domains"),
+                          *vectors = asy_json_get(doc, "vectors"),
+                          *keys = asy_json_get(doc, "keys");
     CHECK_U64(asy_json_len(types), ASY_COUNT(names));
     for (size_t i = 0; i < asy_json_len(types); i++) {
         const struct asy_json *t = asy_json_at(types, i);
@@ -162,7 +168,8 @@ static void test_eip712(void) {
         hex(secret.b, 32, key, "testPrivateKey");
         hex(sig.b, 65, v, "signature");
         CHECK_OK(asy_object_verify(&domain[d], type, &object, &sig, &signer));
-        CHECK_ERR(asy_object_verify(&domain[1 - d], type, &object, &sig, &signer), ASY_ERR_SIGNATURE);
+        CHECK_ERR(asy_object_verify(&domain[1 - d], type, &object, &sig, &signer),
+                  ASY_ERR_SIGNATURE);
         CHECK_OK(asy_secp_sign(&made, &secret, &h));
         CHECK_MEM(&made, &sig, sizeof sig);
         signer.b[19] ^= 1;
@@ -174,7 +181,7 @@ static void test_eip712(void) {
     asy_json_free(doc);
 }
 
-/* ---- schema/vectors/job/digests.json ------------------------------------------------------------------------ */
+/* ---- schema/vectors/job/digests.json --------------------------------------------------------- */
 
 static size_t ids_of(uint32_t *ret, size_t max, const struct asy_json *v) {
     const struct asy_json *ids = asy_json_get(v, "ids");
@@ -207,14 +214,16 @@ static void test_digests(void) {
     CHECK(asy_json_len(list) > 0);
     for (size_t i = 0; i < asy_json_len(list); i++) {
         const struct asy_json *v = asy_json_at(list, i);
-        struct asy_hash job = hash(v, "jobId"), model = hash(v, "model"), request = hash(v, "request");
+        struct asy_hash job = hash(v, "jobId"), model = hash(v, "model"),
+                        request = hash(v, "request");
         int64_t seed = 0;
         bool given = !asy_json_is_null(asy_json_get(v, "clientSeed"));
         if (given) {
             struct asy_bytes text = str(v, "clientSeed");
             bool negative = text.p[0] == '-';
             asy_u128 magnitude;
-            CHECK_OK(asy_u128_parse(&magnitude, asy_bytes_of(text.p + negative, text.n - negative)));
+            CHECK_OK(
+                asy_u128_parse(&magnitude, asy_bytes_of(text.p + negative, text.n - negative)));
             seed = negative ? (int64_t)(0 - (uint64_t)magnitude) : (int64_t)magnitude;
         }
         asy_job_seed(&got, &job, given ? &seed : NULL, &model, &request);

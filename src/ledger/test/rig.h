@@ -1,5 +1,5 @@
-/* rig.h: a ledger in a file of its own, and the few things that tests do with it. Signatures are random bytes: the ledger keeps them and
- * does not look at them. */
+/* rig.h: a ledger in a file of its own, and the few things that tests do with it. Signatures are
+ * random bytes: the ledger keeps them and does not look at them. */
 #ifndef ASY_LEDGER_TEST_RIG_H
 #define ASY_LEDGER_TEST_RIG_H
 
@@ -15,14 +15,14 @@ static struct asy_test_env rig_env;
 static struct asy_ledger *rig_ledger;
 static struct asy_why rig_why;
 
-#define MUST(call)                                                                                            \
-    do {                                                                                                      \
-        enum asy_err must_ = (call);                                                                          \
-        if (must_ != ASY_OK) {                                                                                \
-            fprintf(stderr, "%s:%d: %s: %s: %s (SEED=%" PRIu64 ")\n", __FILE__, __LINE__, #call,              \
-                    asy_err_name(must_), rig_why.text, asy_test_seed_value);                                  \
-            exit(1);                                                                                          \
-        }                                                                                                     \
+#define MUST(call)                                                                                 \
+    do {                                                                                           \
+        enum asy_err must_ = (call);                                                               \
+        if (must_ != ASY_OK) {                                                                     \
+            fprintf(stderr, "%s:%d: %s: %s: %s (SEED=%" PRIu64 ")\n", __FILE__, __LINE__, #call,   \
+                    asy_err_name(must_), rig_why.text, asy_test_seed_value);                       \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 static void rig_remove(void) {
@@ -38,7 +38,8 @@ static void rig_open(void) {
 }
 static void rig_begin(void) {
     const char *dir = getenv("TMPDIR");
-    (void)snprintf(rig_path, sizeof rig_path, "%s/ledger-%d", dir != NULL ? dir : "/tmp", (int)getpid());
+    (void)snprintf(rig_path, sizeof rig_path, "%s/ledger-%d", dir != NULL ? dir : "/tmp",
+                   (int)getpid());
     rig_remove();
     asy_test_env_init(&rig_env);
     rig_open();
@@ -62,7 +63,7 @@ static void rig_check(int line) {
 }
 #define BALANCED() rig_check(__LINE__)
 
-/* ---- who takes part -------------------------------------------------------------------------------------- */
+/* ---- who takes part -------------------------------------------------------------------------- */
 
 static struct asy_addr rig_addr(char kind, unsigned number) {
     struct asy_addr a = {{(uint8_t)kind, (uint8_t)(number >> 8), (uint8_t)number, 1}};
@@ -98,14 +99,21 @@ static struct asy_account *rig_funded(unsigned i, asy_u128 funded) {
         struct asy_cap cap = rig_cap(a, 1);
         MUST(asy_ledger_set_cap(rig_ledger, a, &cap, &sig));
     }
-    struct asy_lane_facts facts = {.lane = a->lane != 0 ? a->lane : i + 1, .cap_open = true, .funded = funded, .free = 7};
+    struct asy_lane_facts facts = {
+        .lane = a->lane != 0 ? a->lane : i + 1, .cap_open = true, .funded = funded, .free = 7};
     MUST(asy_ledger_set_lane(rig_ledger, a, &facts));
     return a;
 }
 
-/* ---- tickets ------------------------------------------------------------------------------------------------ */
+/* ---- tickets --------------------------------------------------------------------------------- */
 
-enum { PRICE_IN = 2, PRICE_OUT = 3, MAX_IN = 10, MAX_OUT = 100, WORST = MAX_IN * PRICE_IN + MAX_OUT * PRICE_OUT };
+enum {
+    PRICE_IN = 2,
+    PRICE_OUT = 3,
+    MAX_IN = 10,
+    MAX_OUT = 100,
+    WORST = MAX_IN * PRICE_IN + MAX_OUT * PRICE_OUT
+};
 
 static struct asy_terms rig_terms(const struct asy_account *a, const struct asy_node_book *n) {
     uint64_t now_s = rig_env.wall_ms / 1000;
@@ -123,7 +131,8 @@ static struct asy_terms rig_terms(const struct asy_account *a, const struct asy_
     asy_test_fill(&t.job_id, sizeof t.job_id);
     return t;
 }
-static enum asy_err rig_try_issue(struct asy_terms *ret_terms, struct asy_account *a, struct asy_node_book *n) {
+static enum asy_err rig_try_issue(struct asy_terms *ret_terms, struct asy_account *a,
+                                  struct asy_node_book *n) {
     struct asy_ticket_note note = {.model = ASY_STR("test-model"), .request_id = ASY_STR("req_1")};
     *ret_terms = rig_terms(a, n);
     return asy_ledger_issue(rig_ledger, a, n, ret_terms, &note, &rig_why);
@@ -134,23 +143,26 @@ static struct asy_terms rig_issue(struct asy_account *a, struct asy_node_book *n
     return t;
 }
 static struct asy_receipt rig_receipt(const struct asy_terms *t, uint64_t out) {
-    struct asy_receipt r = {.in_tokens = 4, .cached_tokens = 1, .out_tokens = out, .finish = ASY_FINISH_STOP};
+    struct asy_receipt r = {
+        .in_tokens = 4, .cached_tokens = 1, .out_tokens = out, .finish = ASY_FINISH_STOP};
     asy_object_hash(&r.terms, ASY_OBJ_TERMS, t);
     MUST(asy_job_cost(&r.amount, t, 4, 1, out));
     return r;
 }
 
-/* ---- the nodes' numbering ------------------------------------------------------------------------------------- */
+/* ---- the nodes' numbering -------------------------------------------------------------------- */
 
 enum { RIG_NODES = 8 };
-static struct asy_checkpointer rig_signing[RIG_NODES]; /* receipts that node i has sent, but not signed */
+static struct asy_checkpointer
+    rig_signing[RIG_NODES]; /* receipts that node i has sent, but not signed */
 
-/* After a restart of either side: the node's numbering goes on where the ledger's signed part ends. */
+/* After a restart of either side: the node's numbering goes on where the ledger's signed part ends.
+ */
 static void rig_restart_numbering(unsigned i) {
     struct asy_node_book *n = rig_node(i);
     struct asy_addr gateway = rig_addr('g', 0);
-    asy_checkpointer_init(&rig_signing[i], ASY_CHECKPOINT_RECEIPTS, &n->addr, &gateway, n->receipt_checkpoint_next,
-                          n->receipts_have);
+    asy_checkpointer_init(&rig_signing[i], ASY_CHECKPOINT_RECEIPTS, &n->addr, &gateway,
+                          n->receipt_checkpoint_next, n->receipts_have);
 }
 static void rig_sign(unsigned i) {
     if (rig_signing[i].count != 0) {
@@ -184,7 +196,8 @@ static void rig_pay_signed(unsigned node, const struct asy_terms *t, uint64_t ou
 }
 static struct asy_batch rig_batch(bool with_credits) {
     struct asy_batch b;
-    MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 10000, 450, 450, with_credits));
+    MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 10000, 450, 450,
+                                with_credits));
     return b;
 }
 

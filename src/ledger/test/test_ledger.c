@@ -10,7 +10,7 @@ static void begin(void) {
     }
 }
 
-/* ---- small values, accounts, keys, caps ------------------------------------------------------------------- */
+/* ---- small values, accounts, keys, caps ------------------------------------------------------ */
 
 static void test_values(void) {
     begin();
@@ -111,7 +111,7 @@ static void test_caps(void) {
     rig_end();
 }
 
-/* ---- lanes --------------------------------------------------------------------------------------------------- */
+/* ---- lanes ----------------------------------------------------------------------------------- */
 
 static void test_lane(void) {
     begin();
@@ -139,21 +139,24 @@ static void test_lane(void) {
     rig_end();
 }
 
-/* A lane was closed, and the requester opened another: a receipt of the old one must not be taken for one of the new. */
+/* A lane was closed, and the requester opened another: a receipt of the old one must not be taken
+ * for one of the new. */
 static void test_next_lane(void) {
     begin();
     struct asy_account *a = rig_funded(0, 5000);
     struct asy_node_book *n = rig_node(0);
-    struct asy_terms old_paid = rig_issue(a, n), old_open = rig_issue(a, n), old_unsigned = rig_issue(a, n),
-                     old_void = rig_issue(a, n);
+    struct asy_terms old_paid = rig_issue(a, n), old_open = rig_issue(a, n),
+                     old_unsigned = rig_issue(a, n), old_void = rig_issue(a, n);
     rig_pay_signed(0, &old_paid, 5);
     CHECK(asy_ledger_unposted(rig_ledger) == 1 && asy_ledger_unposted_pay(rig_ledger) == 22);
     (void)rig_pay(0, &old_unsigned, 6);
     struct asy_lane_facts facts = {.lane = 9, .cap_open = true, .funded = 2000};
     MUST(asy_ledger_set_lane(rig_ledger, a, &facts));
-    CHECK(a->lane == 9 && a->lane_seq == 0 && a->paid == 0 && a->reserved == 0 && asy_ledger_headroom(a) == 2000);
+    CHECK(a->lane == 9 && a->lane_seq == 0 && a->paid == 0 && a->reserved == 0 &&
+          asy_ledger_headroom(a) == 2000);
     CHECK(asy_ledger_unposted(rig_ledger) == 0 && asy_ledger_unposted_pay(rig_ledger) == 0);
-    CHECK(asy_ledger_lane_account(rig_ledger, 1) == NULL && asy_ledger_lane_account(rig_ledger, 9) == a);
+    CHECK(asy_ledger_lane_account(rig_ledger, 1) == NULL &&
+          asy_ledger_lane_account(rig_ledger, 9) == a);
     BALANCED();
     struct asy_terms fresh0 = rig_issue(a, n), fresh1 = rig_issue(a, n);
     CHECK_U64(fresh1.lane_seq, old_open.lane_seq);
@@ -183,7 +186,7 @@ static void test_next_lane(void) {
     rig_end();
 }
 
-/* ---- tickets --------------------------------------------------------------------------------------------------- */
+/* ---- tickets --------------------------------------------------------------------------------- */
 
 static void test_issue(void) {
     begin();
@@ -216,7 +219,8 @@ static void test_issue(void) {
     bent = rig_terms(a, n);
     bent.max_out = UINT64_MAX;
     CHECK_ERR(asy_ledger_issue(rig_ledger, a, n, &bent, &note, &rig_why), ASY_ERR_CREDIT);
-    CHECK(a->lane_seq == 3 && n->link_seq == 2 && a->reserved == 3 * WORST); /* nothing of these stayed */
+    CHECK(a->lane_seq == 3 && n->link_seq == 2 &&
+          a->reserved == 3 * WORST); /* nothing of these stayed */
 
     /* a lane that closes: the last ticket is one that can still be settled */
     struct asy_lane_facts facts = {.lane = 1, .cap_open = true, .funded = 20000, .free = 7};
@@ -281,7 +285,8 @@ static void test_pay_and_void(void) {
     struct asy_receipt r = rig_receipt(&t, MAX_OUT), bent = r;
     struct asy_terms changed = t;
     changed.max_out++;
-    CHECK_ERR(asy_ledger_pay(rig_ledger, &changed, &r, &prompt, 0), ASY_ERR_NOT_FOUND); /* not the terms that were issued */
+    CHECK_ERR(asy_ledger_pay(rig_ledger, &changed, &r, &prompt, 0),
+              ASY_ERR_NOT_FOUND); /* not the terms that were issued */
     changed = t;
     changed.link_seq = 5;
     CHECK_ERR(asy_ledger_pay(rig_ledger, &changed, &r, &prompt, 0), ASY_ERR_NOT_FOUND);
@@ -297,7 +302,7 @@ static void test_pay_and_void(void) {
     uint64_t item = rig_item(0, &r);
     CHECK_OK(asy_ledger_pay(rig_ledger, &t, &r, &prompt, item));
     CHECK(a->paid == r.amount && a->reserved == WORST && n->owed == 0); /* owed once it is signed */
-    CHECK_OK(asy_ledger_pay(rig_ledger, &t, &r, &prompt, item)); /* sent again */
+    CHECK_OK(asy_ledger_pay(rig_ledger, &t, &r, &prompt, item));        /* sent again */
     CHECK(a->paid == r.amount);
     bent = rig_receipt(&t, 1);
     CHECK_ERR(asy_ledger_pay(rig_ledger, &t, &bent, &prompt, item + 1), ASY_ERR_STATE);
@@ -372,7 +377,8 @@ static void test_expire(void) {
     rig_end();
 }
 
-/* A receipt that its node never signs holds its lane back until its deadline, and is then worth nothing. */
+/* A receipt that its node never signs holds its lane back until its deadline, and is then worth
+ * nothing. */
 static void test_unsigned(void) {
     begin();
     struct asy_account *a = rig_funded(0, 100 * WORST);
@@ -420,7 +426,8 @@ static void test_unsigned(void) {
     rig_end();
 }
 
-/* A node gives the place of a receipt to another one before it signs: what it signed counts, the first is never settled. */
+/* A node gives the place of a receipt to another one before it signs: what it signed counts, the
+ * first is never settled. */
 static void test_item_given_away(void) {
     begin();
     struct asy_account *a = rig_funded(0, 100 * WORST);
@@ -449,7 +456,8 @@ static void test_item_given_away(void) {
     struct asy_hash h;
     asy_object_hash(&h, ASY_OBJ_RECEIPT, &r);
     CHECK_OK(asy_ledger_receipt_proof(rig_ledger, &p, &n->addr, 0));
-    CHECK_OK(asy_checkpoint_verify(&p.checkpoint.root, &h, p.position, p.checkpoint.count, p.path, p.path_count));
+    CHECK_OK(asy_checkpoint_verify(&p.checkpoint.root, &h, p.position, p.checkpoint.count, p.path,
+                                   p.path_count));
     /* one receipt in two places is paid once */
     struct asy_terms t2 = rig_issue(rig_account(0), n);
     struct asy_receipt twice = rig_receipt(&t2, 2);
@@ -463,7 +471,7 @@ static void test_item_given_away(void) {
     rig_end();
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 struct list {
     uint64_t link_seqs[32];
@@ -477,7 +485,8 @@ static void add_to_list(void *arg, const struct asy_ticket *t) {
     l->link_seqs[l->count++] = t->terms.link_seq;
     l->last = *t;
     (void)snprintf(l->model, sizeof l->model, "%.*s", (int)t->model.n, t->model.p);
-    (void)snprintf(l->request_id, sizeof l->request_id, "%.*s", (int)t->request_id.n, t->request_id.p);
+    (void)snprintf(l->request_id, sizeof l->request_id, "%.*s", (int)t->request_id.n,
+                   t->request_id.p);
     (void)snprintf(l->error, sizeof l->error, "%.*s", (int)t->error.n, t->error.p);
 }
 
@@ -497,8 +506,10 @@ static void test_reading(void) {
     struct asy_hash got, want;
     asy_object_hash(&got, ASY_OBJ_TERMS, &l.last.terms);
     asy_object_hash(&want, ASY_OBJ_TERMS, &t[2]);
-    CHECK(asy_hash_eq(&got, &want) && l.last.state == ASY_TICKET_PAID && l.last.has_receipt && l.last.receipt.out_tokens == 3);
-    CHECK(l.last.lane == 1 && l.last.item == 0 && l.last.ended_ms == l.last.issued_ms + 250 && l.last.prompt_digest.b[0] == 5);
+    CHECK(asy_hash_eq(&got, &want) && l.last.state == ASY_TICKET_PAID && l.last.has_receipt &&
+          l.last.receipt.out_tokens == 3);
+    CHECK(l.last.lane == 1 && l.last.item == 0 && l.last.ended_ms == l.last.issued_ms + 250 &&
+          l.last.prompt_digest.b[0] == 5);
     CHECK_STR(l.model, "test-model");
     CHECK_STR(l.request_id, "req_1");
     CHECK_STR(l.error, "");
@@ -591,7 +602,7 @@ static void test_audit(void) {
     rig_end();
 }
 
-/* ---- checkpoints -------------------------------------------------------------------------------------------------- */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
 struct cps {
     uint64_t numbers[16];
@@ -632,8 +643,8 @@ static void test_checkpoints(void) {
         for (uint64_t i = 0; i < 12; i++) {
             CHECK_OK(asy_ledger_receipt_proof(rig_ledger, &p, &n->addr, i));
             CHECK_U64(p.checkpoint.first + p.position, i);
-            CHECK_OK(asy_checkpoint_verify(&p.checkpoint.root, &hashes[i], p.position, p.checkpoint.count, p.path,
-                                           p.path_count));
+            CHECK_OK(asy_checkpoint_verify(&p.checkpoint.root, &hashes[i], p.position,
+                                           p.checkpoint.count, p.path, p.path_count));
         }
         CHECK_ERR(asy_ledger_receipt_proof(rig_ledger, &p, &n->addr, 12), ASY_ERR_NOT_FOUND);
         struct asy_addr nobody = rig_addr('n', 66);
@@ -644,7 +655,8 @@ static void test_checkpoints(void) {
         } cases[] = {{0, 3}, {4, 3}, {5, 2}, {6, 1}, {11, 1}, {12, 0}, {100, 0}};
         for (size_t i = 0; i < ASY_COUNT(cases); i++) {
             struct cps s = {.count = 0};
-            CHECK_OK(asy_ledger_checkpoints_from(rig_ledger, n, ASY_CHECKPOINT_RECEIPTS, cases[i].from, add_cp, &s));
+            CHECK_OK(asy_ledger_checkpoints_from(rig_ledger, n, ASY_CHECKPOINT_RECEIPTS,
+                                                 cases[i].from, add_cp, &s));
             CHECK_U64(s.count, cases[i].count);
             CHECK(s.count == 0 || s.numbers[0] == 3 - cases[i].count);
         }
@@ -654,12 +666,14 @@ static void test_checkpoints(void) {
         rig_reopen();
     }
     /* the gateway's own, beside them */
-    struct asy_checkpoint own = {.kind = ASY_CHECKPOINT_TICKETS, .number = 0, .first = 0, .count = 12};
+    struct asy_checkpoint own = {
+        .kind = ASY_CHECKPOINT_TICKETS, .number = 0, .first = 0, .count = 12};
     struct asy_sig sig = {{0}};
     n = rig_node(0);
     CHECK_OK(asy_ledger_add_checkpoint(rig_ledger, n, &own, &sig));
     CHECK_ERR(asy_ledger_add_checkpoint(rig_ledger, n, &own, &sig), ASY_ERR_CONFLICT);
-    struct asy_ack ack = {.gateway = rig_addr('g', 0), .node = n->addr, .cum = 77, .up_to = 12, .pay_by = 5};
+    struct asy_ack ack = {
+        .gateway = rig_addr('g', 0), .node = n->addr, .cum = 77, .up_to = 12, .pay_by = 5};
     sig.b[0] = 3;
     CHECK_OK(asy_ledger_set_ack(rig_ledger, n, &ack, &sig));
     rig_reopen();
@@ -670,7 +684,7 @@ static void test_checkpoints(void) {
     rig_end();
 }
 
-/* ---- batches --------------------------------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 static void count_node(void *arg, struct asy_node_book *n) {
     (void)n;
@@ -682,7 +696,8 @@ static void test_batch(void) {
     struct asy_account *a = rig_funded(0, 100 * WORST), *b = rig_funded(1, 100 * WORST);
     struct asy_node_book *n = rig_node(0), *m = rig_node(1);
     MUST(asy_ledger_set_link(rig_ledger, n, 11, 0));
-    struct asy_terms a0 = rig_issue(a, n), a1 = rig_issue(a, m), a2 = rig_issue(a, n), b0 = rig_issue(b, m);
+    struct asy_terms a0 = rig_issue(a, n), a1 = rig_issue(a, m), a2 = rig_issue(a, n),
+                     b0 = rig_issue(b, m);
     CHECK_U64(rig_batch(true).entry_count, 0);
     CHECK_U64(asy_ledger_batch_count(rig_ledger), 0); /* nothing to settle writes nothing */
     rig_pay_signed(1, &a1, 1);
@@ -705,7 +720,8 @@ static void test_batch(void) {
         struct asy_batch_credit *c;
         uint32_t count;
         CHECK_OK(asy_ledger_batch_entries(rig_ledger, &arena, &e, &count, 0));
-        CHECK(count == 2 && e[0].lane == 1 && e[0].first == 0 && e[0].count == 2 && e[0].before == 0 && e[0].spent == 23);
+        CHECK(count == 2 && e[0].lane == 1 && e[0].first == 0 && e[0].count == 2 &&
+              e[0].before == 0 && e[0].spent == 23);
         CHECK(e[1].lane == 2 && e[1].count == 1 && e[1].spent == 0);
         /* the trees, computed anew from receipts */
         struct asy_sum_node leaves[8];
@@ -735,8 +751,10 @@ static void test_batch(void) {
         struct asy_entry found;
         CHECK_OK(asy_ledger_find_entry(rig_ledger, &number, &index, &found, 1, 1));
         CHECK(number == 0 && index == 0 && found.spent == 23);
-        CHECK_ERR(asy_ledger_find_entry(rig_ledger, &number, &index, &found, 1, 2), ASY_ERR_NOT_FOUND);
-        CHECK_ERR(asy_ledger_find_entry(rig_ledger, &number, &index, &found, 7, 0), ASY_ERR_NOT_FOUND);
+        CHECK_ERR(asy_ledger_find_entry(rig_ledger, &number, &index, &found, 1, 2),
+                  ASY_ERR_NOT_FOUND);
+        CHECK_ERR(asy_ledger_find_entry(rig_ledger, &number, &index, &found, 7, 0),
+                  ASY_ERR_NOT_FOUND);
         rig_reopen();
         n = rig_node(0);
         m = rig_node(1);
@@ -750,14 +768,16 @@ static void test_batch(void) {
     CHECK_U64(rig_batch(false).entry_count, 0);
     MUST(asy_ledger_set_link(rig_ledger, m, 12, 0));
     x = rig_batch(true);
-    CHECK(x.number == 1 && x.jobs == 0 && x.entry_count == 0 && x.credit_count == 1 && x.credited == 10 && x.debited == 0);
+    CHECK(x.number == 1 && x.jobs == 0 && x.entry_count == 0 && x.credit_count == 1 &&
+          x.credited == 10 && x.debited == 0);
     CHECK(asy_hash_is_zero(&x.root) && asy_ledger_unposted_pay(rig_ledger) == 0);
     rig_reopen();
     BALANCED();
     rig_pay_signed(0, &a2, 0);
     x = rig_batch(false);
     CHECK(x.number == 2 && x.credit_count == 0 && x.debited == 7);
-    CHECK(asy_ledger_unposted_pay(rig_ledger) == 7); /* debited, to be credited with a later batch */
+    CHECK(asy_ledger_unposted_pay(rig_ledger) ==
+          7); /* debited, to be credited with a later batch */
     CHECK_U64(rig_batch(false).entry_count, 0);
     CHECK_U64(asy_ledger_batch_count(rig_ledger), 3);
     BALANCED();
@@ -801,11 +821,13 @@ static void test_batch_states(void) {
     CHECK(n->credited == 0 && n->posted == 30);
     CHECK_OK(asy_ledger_set_batch_state(rig_ledger, 0, ASY_BATCH_CONFIRMED, 50));
     CHECK(n->credited == 10);
-    CHECK_OK(asy_ledger_set_batch_state(rig_ledger, 0, ASY_BATCH_SENT, 0)); /* a re-organisation, and again */
+    CHECK_OK(asy_ledger_set_batch_state(rig_ledger, 0, ASY_BATCH_SENT,
+                                        0)); /* a re-organisation, and again */
     CHECK_OK(asy_ledger_set_batch_state(rig_ledger, 0, ASY_BATCH_CONFIRMED, 51));
     CHECK(n->credited == 10);
     BALANCED();
-    /* the chain was looked at before the confirmation was: nothing is counted twice, nothing is missing */
+    /* the chain was looked at before the confirmation was: nothing is counted twice, nothing is
+     * missing */
     CHECK_OK(asy_ledger_set_link(rig_ledger, n, 4, 20));
     BALANCED();
     CHECK_OK(asy_ledger_set_batch_state(rig_ledger, 1, ASY_BATCH_CONFIRMED, 52));
@@ -850,7 +872,8 @@ static void test_batch_limits(void) {
     CHECK_U64(rig_batch(false).jobs, 3);
     BALANCED();
 
-    /* three lanes of 4, a batch of 5 jobs: one lane each time, and each has its turn though the first always has more */
+    /* three lanes of 4, a batch of 5 jobs: one lane each time, and each has its turn though the
+     * first always has more */
     uint64_t turns[4] = {0};
     for (unsigned lane = 0; lane < 3; lane++) {
         (void)rig_funded(lane, (asy_u128)10000 * WORST);
@@ -879,7 +902,8 @@ static void test_batch_limits(void) {
     CHECK(turns[1] >= 1 && turns[2] == 1 && turns[3] == 1);
     /* lane 1 has more than 5 by now: it is cut, to the end */
     while (asy_ledger_unposted(rig_ledger) != 0) {
-        MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 5, 450, 450, false));
+        MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 5, 450, 450,
+                                    false));
         CHECK(b.jobs > 0 && b.jobs <= 5);
         BALANCED();
     }
@@ -888,9 +912,11 @@ static void test_batch_limits(void) {
         t = rig_issue(rig_account(lane), n);
         rig_pay_signed(0, &t, 1);
     }
-    MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 100, 2, 450, false));
+    MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 100, 2, 450,
+                                false));
     CHECK(b.entry_count == 2 && b.jobs == 2);
-    MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 100, 2, 450, false));
+    MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 100, 2, 450,
+                                false));
     CHECK(b.entry_count == 1);
     rig_reopen();
     BALANCED();
@@ -910,7 +936,8 @@ static void test_credit_limits(void) {
             rig_pay_signed(i, &t, 1);
         }
         struct asy_batch b;
-        MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 1000, 450, 2, true));
+        MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 1000, 450,
+                                    2, true));
         CHECK_U64(b.credit_count, 2);
         for (unsigned i = 0; i < 5; i++) {
             credited[i] += rig_node(i)->posted == rig_node(i)->batched;
@@ -923,7 +950,7 @@ static void test_credit_limits(void) {
     rig_end();
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 /* What was not committed is gone, in whole turns; what was is there. */
 static void test_turns(void) {
@@ -938,7 +965,8 @@ static void test_turns(void) {
     asy_ledger_close(rig_ledger);
     rig_open();
     a = rig_account(0);
-    CHECK(a->paid == 0 && a->lane_seq == 1 && a->reserved == WORST && rig_node(0)->receipts_have == 0);
+    CHECK(a->paid == 0 && a->lane_seq == 1 && a->reserved == WORST &&
+          rig_node(0)->receipts_have == 0);
     BALANCED();
     rig_end();
 }
@@ -949,7 +977,8 @@ static void test_not_a_ledger(void) {
     asy_ledger_close(rig_ledger);
     rig_remove();
     FILE *f = fopen(rig_path, "wb");
-    CHECK(f != NULL && fputs("this is not a database, but long enough to look at", f) >= 0 && fclose(f) == 0);
+    CHECK(f != NULL && fputs("this is not a database, but long enough to look at", f) >= 0 &&
+          fclose(f) == 0);
     struct asy_ledger *l;
     CHECK(asy_ledger_open(&l, rig_path, &rig_env.env, ASY_STORE_SYNC_NORMAL, &rig_why) != ASY_OK);
     CHECK(rig_why.text[0] != '\0');

@@ -1,5 +1,6 @@
-/* A gateway's ledger is killed with SIGKILL again and again, at random points of its turns. The next one finds the last turn that was
- * acknowledged, or the one that was just being committed, whole; and the books balance. */
+/* A gateway's ledger is killed with SIGKILL again and again, at random points of its turns. The
+ * next one finds the last turn that was acknowledged, or the one that was just being committed,
+ * whole; and the books balance. */
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -43,7 +44,8 @@ int main(void) {
     rig_begin();
     walk_resume();
     rig_commit();
-    struct asy_hash expect[2]; /* the last turn acknowledged; the one after it, if it was announced */
+    struct asy_hash
+        expect[2]; /* the last turn acknowledged; the one after it, if it was announced */
     expect[0] = expect[1] = walk_digest();
     asy_ledger_close(rig_ledger);
     uint64_t turns = 0, found_later = 0;
@@ -76,7 +78,8 @@ int main(void) {
         int status;
         ASY_ASSERT(waitpid(pid, &status, 0) == pid);
         CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-        while (read(fds[0], &n, sizeof n) == (ssize_t)sizeof n) { /* told, but not read when it died */
+        while (read(fds[0], &n, sizeof n) ==
+               (ssize_t)sizeof n) { /* told, but not read when it died */
             expect[n.done ? 0 : 1] = n.digest;
             rig_env.wall_ms = n.wall_ms;
             turns += n.done;
@@ -90,7 +93,8 @@ int main(void) {
         expect[0] = expect[1] = now;
         asy_ledger_close(rig_ledger);
     }
-    printf("%" PRIu64 " turns, %" PRIu64 " kills between a commit and its acknowledgement\n", turns, found_later);
+    printf("%" PRIu64 " turns, %" PRIu64 " kills between a commit and its acknowledgement\n", turns,
+           found_later);
     CHECK(turns > KILLS / 2);
     rig_open();
     rig_end();

@@ -1,9 +1,11 @@
-/* How the database runs each statement of the ledger: none that runs while requests are served reads a whole table. */
+/* How the database runs each statement of the ledger: none that runs while requests are served
+ * reads a whole table. */
 #include "ledger/ledger_priv.h"
 #include "ledger/test/rig.h"
 
 /* These run at the start, or in checks, and read everything by intent. */
-static const char *const whole[] = {"account_all", "key_all", "node_all", "batch_max", "journal_all"};
+static const char *const whole[] = {"account_all", "key_all", "node_all", "batch_max",
+                                    "journal_all"};
 
 static bool may_scan(const char *name) {
     for (size_t i = 0; i < ASY_COUNT(whole); i++) {

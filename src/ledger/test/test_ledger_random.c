@@ -1,5 +1,5 @@
-/* Random walks: whatever a gateway does, and wherever it is closed and opened again, the books balance, memory and file agree, and what was
- * not committed has not happened. */
+/* Random walks: whatever a gateway does, and wherever it is closed and opened again, the books
+ * balance, memory and file agree, and what was not committed has not happened. */
 #include "ledger/test/walk.h"
 
 enum { WALKS = 12, STEPS = 400 };

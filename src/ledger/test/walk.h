@@ -1,4 +1,5 @@
-/* walk.h: random work on a ledger, as a gateway with a few accounts and nodes would do it, and its state as one digest. */
+/* walk.h: random work on a ledger, as a gateway with a few accounts and nodes would do it, and its
+ * state as one digest. */
 #ifndef ASY_LEDGER_TEST_WALK_H
 #define ASY_LEDGER_TEST_WALK_H
 
@@ -10,7 +11,9 @@ static struct asy_terms walk_open[WALK_OPEN];
 static uint32_t walk_open_count;
 
 static uint64_t walk_below(uint64_t n) { return asy_test_random() % n; }
-static unsigned walk_node_of(const struct asy_terms *t) { return (unsigned)t->node.b[1] << 8 | t->node.b[2]; }
+static unsigned walk_node_of(const struct asy_terms *t) {
+    return (unsigned)t->node.b[1] << 8 | t->node.b[2];
+}
 
 static void walk_add_open(void *arg, const struct asy_ticket *t) {
     (void)arg;
@@ -32,7 +35,8 @@ static void walk_find_unsigned(void *arg, const struct asy_ticket *t) {
         u->end = at + 1 > u->end ? at + 1 : u->end;
     }
 }
-/* After the ledger was opened: the open tickets, and what the nodes have sent and not signed, as they would send it again. */
+/* After the ledger was opened: the open tickets, and what the nodes have sent and not signed, as
+ * they would send it again. */
 static void walk_resume(void) {
     walk_open_count = 0;
     for (unsigned i = 0; i < WALK_NODES; i++) {
@@ -44,9 +48,11 @@ static void walk_resume(void) {
         u.node = n->addr;
         u.from = n->receipts_have;
         for (unsigned a = 0; a < WALK_ACCOUNTS; a++) {
-            MUST(asy_ledger_tickets_of_account(rig_ledger, rig_account(a), UINT64_MAX, 1500, walk_find_unsigned, &u));
+            MUST(asy_ledger_tickets_of_account(rig_ledger, rig_account(a), UINT64_MAX, 1500,
+                                               walk_find_unsigned, &u));
         }
-        for (uint64_t k = 0; k < u.end; k++) { /* a place without a receipt was refused: something else stands there */
+        for (uint64_t k = 0; k < u.end;
+             k++) { /* a place without a receipt was refused: something else stands there */
             if (rig_signing[i].count == ASY_MAX_CHECKPOINT) {
                 rig_sign(i);
             }
@@ -125,15 +131,18 @@ static void walk_chain(void) {
     case 1: {
         struct asy_node_book *n = rig_node((unsigned)walk_below(WALK_NODES));
         asy_u128 credited = n->credited;
-        if (walk_below(4) == 0 && n->posted > credited) { /* seen on chain before the batch is known to be confirmed */
+        if (walk_below(4) == 0 &&
+            n->posted > credited) { /* seen on chain before the batch is known to be confirmed */
             credited += (asy_u128)walk_below((uint64_t)(n->posted - credited) + 1);
         }
-        MUST(asy_ledger_set_link(rig_ledger, n, n->link != 0 ? n->link : (uint32_t)(30 + n->id), credited));
+        MUST(asy_ledger_set_link(rig_ledger, n, n->link != 0 ? n->link : (uint32_t)(30 + n->id),
+                                 credited));
         return;
     }
     case 2:
-        MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger), 1 + (uint32_t)walk_below(60),
-                                    1 + (uint32_t)walk_below(5), (uint32_t)walk_below(4), walk_below(2) == 0));
+        MUST(asy_ledger_build_batch(rig_ledger, &b, asy_ledger_batch_count(rig_ledger),
+                                    1 + (uint32_t)walk_below(60), 1 + (uint32_t)walk_below(5),
+                                    (uint32_t)walk_below(4), walk_below(2) == 0));
         CHECK(b.entry_count == 0 || b.jobs != 0);
         return;
     default:

@@ -1,8 +1,8 @@
-/* feed.h: what both targets share. An input is a byte (odd: begin live, even: in the handshake) and then records:
- *     0..5   u16 length, frame   the peer sends this
- *     6      number              time passes, then a tick
- *     7      number              the program does one of its things
- * The two ends' keys, time and randomness are always the same, so that a signed frame of the corpus stays valid. */
+/* feed.h: what both targets share. An input is a byte (odd: begin live, even: in the handshake) and
+ * then records: 0..5   u16 length, frame   the peer sends this 6      number              time
+ * passes, then a tick 7      number              the program does one of its things The two ends'
+ * keys, time and randomness are always the same, so that a signed frame of the corpus stays valid.
+ */
 #ifndef ASY_LINK_FUZZ_FEED_H
 #define ASY_LINK_FUZZ_FEED_H
 

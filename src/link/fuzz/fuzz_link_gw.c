@@ -1,11 +1,13 @@
 /* A node that sends anything, against a gateway's end. */
 #include "link/fuzz/feed.h"
 
-static enum asy_err hello(void *arg, const struct asy_link_hello *h, struct asy_link_welcome *w, struct asy_why *why) {
+static enum asy_err hello(void *arg, const struct asy_link_hello *h, struct asy_link_welcome *w,
+                          struct asy_why *why) {
     (void)arg;
     (void)why;
     feed_look(h, sizeof *h);
-    *w = (struct asy_link_welcome){.link = 1, .next_link_seq = 3, .tickets_signed = 2, .ticket_checkpoint_next = 1};
+    *w = (struct asy_link_welcome){
+        .link = 1, .next_link_seq = 3, .tickets_signed = 2, .ticket_checkpoint_next = 1};
     return ASY_OK;
 }
 static void status(void *arg, const struct asy_link_status *s) {
@@ -26,7 +28,8 @@ static void fail(void *arg, uint64_t job, void *user, enum asy_err code, struct 
     reject(arg, job, user, 0, text);
     (void)code;
 }
-static void tokens(void *arg, uint64_t job, void *user, const uint32_t *ids, uint32_t count, struct asy_bytes text) {
+static void tokens(void *arg, uint64_t job, void *user, const uint32_t *ids, uint32_t count,
+                   struct asy_bytes text) {
     accept(arg, job, user);
     feed_look(ids, count * sizeof *ids);
     ASY_ASSERT(count != 0 && asy_utf8_valid(text));
@@ -36,20 +39,23 @@ static void item_in_order(uint64_t item) {
     ASY_ASSERT(item == next_item);
     next_item++;
 }
-static void done(void *arg, uint64_t job, void *user, const struct asy_receipt *receipt, const struct asy_hash *prompt, uint64_t item) {
+static void done(void *arg, uint64_t job, void *user, const struct asy_receipt *receipt,
+                 const struct asy_hash *prompt, uint64_t item) {
     accept(arg, job, user);
     feed_look(receipt, sizeof *receipt);
     feed_look(prompt, sizeof *prompt);
     item_in_order(item);
 }
-static void resent(void *arg, const struct asy_terms *terms, const struct asy_receipt *receipt, const struct asy_hash *prompt,
-                   uint64_t item) {
+static void resent(void *arg, const struct asy_terms *terms, const struct asy_receipt *receipt,
+                   const struct asy_hash *prompt, uint64_t item) {
     ASY_ASSERT(asy_addr_eq(&terms->node, &rig_node_addrs[0]));
     done(arg, terms->link_seq, NULL, receipt, prompt, item);
 }
-static void checkpoint(void *arg, const struct asy_checkpoint *c, const struct asy_sig *sig, const struct asy_hash *items) {
+static void checkpoint(void *arg, const struct asy_checkpoint *c, const struct asy_sig *sig,
+                       const struct asy_hash *items) {
     (void)arg;
-    ASY_ASSERT(c->first + c->count == next_item && asy_checkpoint_check(c, items, c->count) == ASY_OK);
+    ASY_ASSERT(c->first + c->count == next_item &&
+               asy_checkpoint_check(c, items, c->count) == ASY_OK);
     feed_look(sig, sizeof *sig);
 }
 static void own(void *arg, const struct asy_checkpoint *c, const struct asy_sig *sig) {

@@ -2,7 +2,8 @@
 #include "link/fuzz/feed.h"
 
 static uint64_t last_job, next_ticket;
-static enum asy_err welcome(void *arg, const struct asy_addr *gateway, const struct asy_link_welcome *w, struct asy_why *why) {
+static enum asy_err welcome(void *arg, const struct asy_addr *gateway,
+                            const struct asy_link_welcome *w, struct asy_why *why) {
     (void)arg;
     (void)why;
     feed_look(gateway, sizeof *gateway);
@@ -56,7 +57,8 @@ static void ack(void *arg, const struct asy_ack *a, const struct asy_sig *sig) {
     ASY_ASSERT(asy_addr_eq(&a->node, &rig_node_addrs[0]));
     feed_look(sig, sizeof *sig);
 }
-static void batch(void *arg, uint64_t number, const struct asy_hash *root, const struct asy_hash *tx, uint64_t block, asy_u128 credited) {
+static void batch(void *arg, uint64_t number, const struct asy_hash *root,
+                  const struct asy_hash *tx, uint64_t block, asy_u128 credited) {
     (void)arg;
     (void)number;
     (void)block;
@@ -104,7 +106,8 @@ static void act(struct rig *r, uint8_t what) {
     default:
         err = asy_link_node_tokens(r->node, job, ids, what >> 3, ASY_STR("t"));
     }
-    ASY_ASSERT(err == ASY_OK || err == ASY_ERR_NOT_FOUND || err == ASY_ERR_STATE || err == ASY_ERR_FULL);
+    ASY_ASSERT(err == ASY_OK || err == ASY_ERR_NOT_FOUND || err == ASY_ERR_STATE ||
+               err == ASY_ERR_FULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
@@ -122,7 +125,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
         .hello = &hello,
         .next_item = 1,
         .next_checkpoint = 1,
-        .on = {node_send, welcome, offer, cancel, credit, tickets, own, ack, batch, drain, late_cancel},
+        .on = {node_send, welcome, offer, cancel, credit, tickets, own, ack, batch, drain,
+               late_cancel},
         .arg = r,
     };
     r->node = asy_link_node_new(&o);

@@ -33,7 +33,8 @@ static struct asy_bytes raw_job(Assay__Link__Frame__BodyCase c, uint64_t job) {
                                                         : (void *)&error;
     return raw_pack(c, body);
 }
-static struct asy_bytes raw_tokens(uint64_t job, uint32_t offset, uint32_t count, struct asy_bytes text) {
+static struct asy_bytes raw_tokens(uint64_t job, uint32_t offset, uint32_t count,
+                                   struct asy_bytes text) {
     static uint32_t ids[ASY_MAX_TOKENS];
     ASY_ASSERT(count <= ASY_COUNT(ids));
     for (uint32_t i = 0; i < count; i++) {
@@ -47,7 +48,8 @@ static struct asy_bytes raw_tokens(uint64_t job, uint32_t offset, uint32_t count
     m.text = link_data(text.p, text.n);
     return raw_pack(ASSAY__LINK__FRAME__BODY_TOKENS, &m);
 }
-static struct asy_bytes raw_done(uint64_t job, const struct asy_receipt *receipt, uint64_t item, const struct asy_terms *terms) {
+static struct asy_bytes raw_done(uint64_t job, const struct asy_receipt *receipt, uint64_t item,
+                                 const struct asy_terms *terms) {
     uint8_t r[ASY_RECEIPT_LEN], t[ASY_TERMS_LEN], prompt[32] = {0};
     asy_object_encode(r, ASY_OBJ_RECEIPT, receipt);
     Assay__Link__Done m = ASSAY__LINK__DONE__INIT;
@@ -62,8 +64,8 @@ static struct asy_bytes raw_done(uint64_t job, const struct asy_receipt *receipt
     return raw_pack(ASSAY__LINK__FRAME__BODY_DONE, &m);
 }
 /* items: NULL, or as many as item_count says */
-static struct asy_bytes raw_checkpoint(const struct asy_checkpoint *c, const struct asy_sig *sig, const struct asy_hash *items,
-                                       size_t item_count) {
+static struct asy_bytes raw_checkpoint(const struct asy_checkpoint *c, const struct asy_sig *sig,
+                                       const struct asy_hash *items, size_t item_count) {
     uint8_t encoded[ASY_CHECKPOINT_LEN];
     asy_object_encode(encoded, ASY_OBJ_CHECKPOINT, c);
     Assay__Link__Checkpoint m = ASSAY__LINK__CHECKPOINT__INIT;
@@ -75,8 +77,9 @@ static struct asy_bytes raw_checkpoint(const struct asy_checkpoint *c, const str
     return raw_pack(ASSAY__LINK__FRAME__BODY_CHECKPOINT, &m);
 }
 /* Makes and signs a checkpoint over items; fields may be bent by `bend` before it is signed. */
-static struct asy_checkpoint raw_signed(struct asy_sig *ret_sig, struct asy_signer *signer, const struct asy_addr *peer,
-                                        const struct asy_hash *items, uint32_t count, uint64_t number, uint64_t first,
+static struct asy_checkpoint raw_signed(struct asy_sig *ret_sig, struct asy_signer *signer,
+                                        const struct asy_addr *peer, const struct asy_hash *items,
+                                        uint32_t count, uint64_t number, uint64_t first,
                                         enum asy_checkpoint_kind kind) {
     struct asy_checkpointer cp;
     struct asy_checkpoint c;
@@ -89,7 +92,8 @@ static struct asy_checkpoint raw_signed(struct asy_sig *ret_sig, struct asy_sign
     CHECK_OK(asy_signer_sign_object(signer, ret_sig, ASY_OBJ_CHECKPOINT, &c));
     return c;
 }
-static struct asy_bytes raw_offer(const struct asy_terms *terms, const struct asy_cap *cap, struct asy_bytes settings, size_t stop_count,
+static struct asy_bytes raw_offer(const struct asy_terms *terms, const struct asy_cap *cap,
+                                  struct asy_bytes settings, size_t stop_count,
                                   struct asy_bytes stop, uint32_t credit) {
     uint8_t t[ASY_TERMS_LEN], c[ASY_CAP_LEN], seed[32] = {0x5e};
     asy_object_encode(t, ASY_OBJ_TERMS, terms);

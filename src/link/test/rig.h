@@ -1,7 +1,9 @@
-/* rig.h: both ends of links in one process, each with the memory that its program would keep on disk.
+/* rig.h: both ends of links in one process, each with the memory that its program would keep on
+ * disk.
  *
- * A turn's frames wait in `pending` until the turn is committed, as in the programs: then what was written down is durable and the
- * frames travel, one by one, when the test delivers them. A crash forgets what was not committed and all frames on their way. */
+ * A turn's frames wait in `pending` until the turn is committed, as in the programs: then what was
+ * written down is durable and the frames travel, one by one, when the test delivers them. A crash
+ * forgets what was not committed and all frames on their way. */
 #ifndef ASY_LINK_TEST_RIG_H
 #define ASY_LINK_TEST_RIG_H
 
@@ -12,7 +14,7 @@
 
 #pragma GCC diagnostic ignored "-Wunused-function" /* no test needs all of them */
 
-/* ---- frames on their way ---------------------------------------------------------------------------- */
+/* ---- frames on their way --------------------------------------------------------------------- */
 
 enum { RIG_FRAMES = 2048, RIG_ITEMS = 700, RIG_CHECKPOINTS = 200 };
 
@@ -56,11 +58,12 @@ static void frames_move(struct frames *to, struct frames *from) {
     }
 }
 
-/* ---- who takes part ----------------------------------------------------------------------------------- */
+/* ---- who takes part -------------------------------------------------------------------------- */
 
 static struct asy_test_env rig_env;
 static struct asy_domain rig_domain;
-static struct asy_signer *rig_gw_signer, *rig_node_signers[2], *rig_stranger; /* the stranger is a node too */
+static struct asy_signer *rig_gw_signer, *rig_node_signers[2],
+    *rig_stranger; /* the stranger is a node too */
 static struct asy_addr rig_gw_addr, rig_node_addrs[2];
 
 static struct asy_signer *rig_signer(enum asy_signer_role role, uint8_t number) {
@@ -89,7 +92,7 @@ static void rig_end(void) {
     asy_signer_free(rig_stranger);
 }
 
-/* ---- what the two programs remember -------------------------------------------------------------------- */
+/* ---- what the two programs remember ---------------------------------------------------------- */
 
 struct rig_checkpoints {
     struct {
@@ -101,7 +104,8 @@ struct rig_checkpoints {
 static uint64_t rig_items_of(const struct rig_checkpoints *s) {
     return s->count == 0 ? 0 : s->at[s->count - 1].c.first + s->at[s->count - 1].c.count;
 }
-static void rig_keep(struct rig_checkpoints *s, const struct asy_checkpoint *c, const struct asy_sig *sig) {
+static void rig_keep(struct rig_checkpoints *s, const struct asy_checkpoint *c,
+                     const struct asy_sig *sig) {
     ASY_ASSERT(s->count < RIG_CHECKPOINTS);
     CHECK_U64(c->number, s->count);
     CHECK_U64(c->first, rig_items_of(s));
@@ -110,8 +114,9 @@ static void rig_keep(struct rig_checkpoints *s, const struct asy_checkpoint *c, 
 }
 
 struct gw_memory {
-    uint64_t ticket_count, paid_count, item_count; /* item_count: receipt items seen, signed or not */
-    struct asy_terms terms[RIG_ITEMS];             /* by linkSeq */
+    uint64_t ticket_count, paid_count,
+        item_count;                    /* item_count: receipt items seen, signed or not */
+    struct asy_terms terms[RIG_ITEMS]; /* by linkSeq */
     struct {
         bool paid, cut;
         uint32_t keep; /* of a cut one: a receipt over more is refused */
@@ -162,8 +167,8 @@ struct rig {
     bool cut[RIG_ITEMS];
     bool catching_up;
     /* counters for tests */
-    uint64_t accepts, rejects, fails, token_frames, dones, resent, refused, statuses, cancels, late_cancels, credits, batches, drains, acks,
-        ticket_checkpoints;
+    uint64_t accepts, rejects, fails, token_frames, dones, resent, refused, statuses, cancels,
+        late_cancels, credits, batches, drains, acks, ticket_checkpoints;
     struct asy_link_status last_status;
     uint32_t last_reason;
     char last_text[128];
@@ -171,10 +176,13 @@ struct rig {
     enum asy_err refuse_hello, refuse_welcome;
 };
 
-/* ---- handlers: the gateway's ------------------------------------------------------------------------------- */
+/* ---- handlers: the gateway's ----------------------------------------------------------------- */
 
-static void gw_send(void *arg, struct asy_bytes f) { frames_push(&((struct rig *)arg)->pending_node, f); }
-static enum asy_err gw_on_hello(void *arg, const struct asy_link_hello *hello, struct asy_link_welcome *w, struct asy_why *why) {
+static void gw_send(void *arg, struct asy_bytes f) {
+    frames_push(&((struct rig *)arg)->pending_node, f);
+}
+static enum asy_err gw_on_hello(void *arg, const struct asy_link_hello *hello,
+                                struct asy_link_welcome *w, struct asy_why *why) {
     struct rig *r = arg;
     (void)why;
     ASY_TRY(r->refuse_hello);
@@ -208,7 +216,8 @@ static void gw_on_accept(void *arg, uint64_t job, void *user) {
 static void rig_note(struct rig *r, struct asy_bytes text) {
     (void)snprintf(r->last_text, sizeof r->last_text, "%.*s", (int)text.n, text.p);
 }
-static void gw_on_reject(void *arg, uint64_t job, void *user, uint32_t reason, struct asy_bytes text) {
+static void gw_on_reject(void *arg, uint64_t job, void *user, uint32_t reason,
+                         struct asy_bytes text) {
     struct rig *r = arg;
     (void)job;
     (void)user;
@@ -216,7 +225,8 @@ static void gw_on_reject(void *arg, uint64_t job, void *user, uint32_t reason, s
     r->last_reason = reason;
     rig_note(r, text);
 }
-static void gw_on_fail(void *arg, uint64_t job, void *user, enum asy_err code, struct asy_bytes text) {
+static void gw_on_fail(void *arg, uint64_t job, void *user, enum asy_err code,
+                       struct asy_bytes text) {
     struct rig *r = arg;
     (void)job;
     (void)user;
@@ -224,7 +234,8 @@ static void gw_on_fail(void *arg, uint64_t job, void *user, enum asy_err code, s
     r->fails++;
     rig_note(r, text);
 }
-static void gw_on_tokens(void *arg, uint64_t job, void *user, const uint32_t *ids, uint32_t count, struct asy_bytes text) {
+static void gw_on_tokens(void *arg, uint64_t job, void *user, const uint32_t *ids, uint32_t count,
+                         struct asy_bytes text) {
     struct rig *r = arg;
     (void)user;
     (void)text;
@@ -257,22 +268,24 @@ static void gw_pay(struct rig *r, uint64_t job, const struct asy_receipt *receip
     r->g.paid_count++;
     r->g.owed += receipt->amount;
 }
-static void gw_on_done(void *arg, uint64_t job, void *user, const struct asy_receipt *receipt, const struct asy_hash *prompt,
-                       uint64_t item) {
+static void gw_on_done(void *arg, uint64_t job, void *user, const struct asy_receipt *receipt,
+                       const struct asy_hash *prompt, uint64_t item) {
     struct rig *r = arg;
     (void)user;
     (void)prompt;
     r->dones++;
     gw_pay(r, job, receipt, item);
 }
-static void gw_on_resent(void *arg, const struct asy_terms *terms, const struct asy_receipt *receipt, const struct asy_hash *prompt,
+static void gw_on_resent(void *arg, const struct asy_terms *terms,
+                         const struct asy_receipt *receipt, const struct asy_hash *prompt,
                          uint64_t item) {
     struct rig *r = arg;
     (void)prompt;
     r->resent++;
     gw_pay(r, terms->link_seq, receipt, item);
 }
-static void gw_on_checkpoint(void *arg, const struct asy_checkpoint *c, const struct asy_sig *sig, const struct asy_hash *items) {
+static void gw_on_checkpoint(void *arg, const struct asy_checkpoint *c, const struct asy_sig *sig,
+                             const struct asy_hash *items) {
     struct rig *r = arg;
     rig_keep(&r->g.nodes, c, sig);
     CHECK_MEM(items, &r->g.items[c->first], c->count * sizeof *items);
@@ -290,12 +303,15 @@ static void gw_on_signed(void *arg, const struct asy_checkpoint *c, const struct
     rig_keep(&((struct rig *)arg)->g.own, c, sig);
 }
 
-/* ---- handlers: the node's -------------------------------------------------------------------------------------- */
+/* ---- handlers: the node's -------------------------------------------------------------------- */
 
-static void node_send(void *arg, struct asy_bytes f) { frames_push(&((struct rig *)arg)->pending_gw, f); }
+static void node_send(void *arg, struct asy_bytes f) {
+    frames_push(&((struct rig *)arg)->pending_gw, f);
+}
 static void node_resend(struct rig *r, uint64_t from, uint64_t to, bool adopt) {
     for (uint64_t i = from; i < to; i++) {
-        asy_link_node_resend_receipt(r->node, &r->n.items[i].terms, &r->n.items[i].receipt, &r->n.items[i].prompt, i);
+        asy_link_node_resend_receipt(r->node, &r->n.items[i].terms, &r->n.items[i].receipt,
+                                     &r->n.items[i].prompt, i);
         if (adopt) {
             struct asy_hash h;
             asy_object_hash(&h, ASY_OBJ_RECEIPT, &r->n.items[i].receipt);
@@ -308,7 +324,8 @@ static void node_take_ack(struct rig *r, const struct asy_ack *ack) {
     r->n.has_ack = true;
     r->n.ack = *ack;
 }
-static enum asy_err node_on_welcome(void *arg, const struct asy_addr *gateway, const struct asy_link_welcome *w, struct asy_why *why) {
+static enum asy_err node_on_welcome(void *arg, const struct asy_addr *gateway,
+                                    const struct asy_link_welcome *w, struct asy_why *why) {
     struct rig *r = arg;
     (void)why;
     ASY_TRY(r->refuse_welcome);
@@ -343,14 +360,17 @@ static void node_on_cancel(void *arg, uint64_t job, uint32_t keep, uint32_t reas
     r->jobs[job].cancelled = true;
     r->jobs[job].keep = keep;
 }
-static void node_make_receipt(struct rig *r, const struct asy_terms *terms, uint32_t out, enum asy_finish finish);
-/* The receipt has gone out and covers more than the gateway has kept: another, over what it kept. */
+static void node_make_receipt(struct rig *r, const struct asy_terms *terms, uint32_t out,
+                              enum asy_finish finish);
+/* The receipt has gone out and covers more than the gateway has kept: another, over what it kept.
+ */
 static void node_on_late_cancel(void *arg, uint64_t job, uint32_t keep, uint32_t reason) {
     struct rig *r = arg;
     r->late_cancels++;
     r->last_reason = reason;
     const struct rig_job *j = &r->jobs[job];
-    if (j->state == RIG_GONE && j->item != UINT64_MAX && r->n.items[j->item].receipt.out_tokens > keep) {
+    if (j->state == RIG_GONE && j->item != UINT64_MAX &&
+        r->n.items[j->item].receipt.out_tokens > keep) {
         uint64_t item = r->n.item_count;
         node_make_receipt(r, &j->terms, keep, ASY_FINISH_CANCELLED);
         node_resend(r, item, item + 1, true);
@@ -375,8 +395,8 @@ static void node_on_ack(void *arg, const struct asy_ack *ack, const struct asy_s
     r->acks++;
     node_take_ack(r, ack);
 }
-static void node_on_batch(void *arg, uint64_t number, const struct asy_hash *root, const struct asy_hash *tx, uint64_t block,
-                          asy_u128 credited) {
+static void node_on_batch(void *arg, uint64_t number, const struct asy_hash *root,
+                          const struct asy_hash *tx, uint64_t block, asy_u128 credited) {
     struct rig *r = arg;
     (void)number;
     (void)root;
@@ -390,7 +410,7 @@ static void node_on_drain(void *arg, uint32_t seconds) {
     ((struct rig *)arg)->drains++;
 }
 
-/* ---- connecting ------------------------------------------------------------------------------------------------------ */
+/* ---- connecting ------------------------------------------------------------------------------ */
 
 static void rig_commit_gw(struct rig *r) {
     r->g_committed = r->g;
@@ -423,8 +443,8 @@ static struct asy_link_gw *rig_gw_new(struct rig *r) {
         .env = &rig_env.env,
         .domain = &rig_domain,
         .signer = rig_gw_signer,
-        .on = {gw_send, gw_on_hello, gw_on_status, gw_on_accept, gw_on_reject, gw_on_fail, gw_on_tokens, gw_on_done, gw_on_resent,
-               gw_on_checkpoint, gw_on_signed},
+        .on = {gw_send, gw_on_hello, gw_on_status, gw_on_accept, gw_on_reject, gw_on_fail,
+               gw_on_tokens, gw_on_done, gw_on_resent, gw_on_checkpoint, gw_on_signed},
         .arg = r,
     };
     return asy_link_gw_new(&o);
@@ -440,8 +460,9 @@ static struct asy_link_node *rig_node_new(struct rig *r) {
         .hello = &r->own_hello,
         .next_item = rig_items_of(&r->n.own),
         .next_checkpoint = r->n.own.count,
-        .on = {node_send, node_on_welcome, node_on_offer, node_on_cancel, node_on_credit, node_on_tickets, node_on_signed, node_on_ack,
-               node_on_batch, node_on_drain, node_on_late_cancel},
+        .on = {node_send, node_on_welcome, node_on_offer, node_on_cancel, node_on_credit,
+               node_on_tickets, node_on_signed, node_on_ack, node_on_batch, node_on_drain,
+               node_on_late_cancel},
         .arg = r,
     };
     return asy_link_node_new(&o);
@@ -453,7 +474,8 @@ static void rig_connect(struct rig *r) {
     memset(r->cut, 0, sizeof r->cut);
     memset(r->relayed, 0, sizeof r->relayed);
 }
-/* The link is gone, with all that was on its way. A program that lives on has committed its turn. */
+/* The link is gone, with all that was on its way. A program that lives on has committed its turn.
+ */
 static void rig_disconnect(struct rig *r) {
     asy_link_gw_free(r->gw);
     asy_link_node_free(r->node);
@@ -471,7 +493,8 @@ static void rig_free(struct rig *r) {
     asy_free(r);
 }
 
-/* What a gateway does once its link is live: checkpoints that the node lacks, tickets that were never signed. */
+/* What a gateway does once its link is live: checkpoints that the node lacks, tickets that were
+ * never signed. */
 static void rig_catch_up(struct rig *r) {
     if (!r->catching_up || !asy_link_gw_live(r->gw)) {
         return;
@@ -544,9 +567,12 @@ static struct rig *rig_live(unsigned who) {
     return r;
 }
 
-/* ---- the programs' doings ---------------------------------------------------------------------------------------------- */
+/* ---- the programs' doings -------------------------------------------------------------------- */
 
-static const struct asy_cap rig_cap = {.max_spend = 1u << 30, .max_locked = 1u << 30, .max_price_in = 10, .max_price_out = 10,
+static const struct asy_cap rig_cap = {.max_spend = 1u << 30,
+                                       .max_locked = 1u << 30,
+                                       .max_price_in = 10,
+                                       .max_price_out = 10,
                                        .deadline = 4000000000u};
 
 static struct asy_terms rig_terms(const struct rig *r, uint64_t seq) {
@@ -602,13 +628,16 @@ static void rig_send_tokens(struct rig *r, uint64_t job, uint32_t count) {
     r->jobs[job].sent += count;
     r->jobs[job].credit -= count;
 }
-static struct asy_receipt rig_receipt(const struct asy_terms *terms, uint32_t out, enum asy_finish finish) {
-    struct asy_receipt receipt = {.in_tokens = 5, .cached_tokens = 2, .out_tokens = out, .finish = (uint8_t)finish};
+static struct asy_receipt rig_receipt(const struct asy_terms *terms, uint32_t out,
+                                      enum asy_finish finish) {
+    struct asy_receipt receipt = {
+        .in_tokens = 5, .cached_tokens = 2, .out_tokens = out, .finish = (uint8_t)finish};
     asy_object_hash(&receipt.terms, ASY_OBJ_TERMS, terms);
     ASY_ASSERT(asy_job_cost(&receipt.amount, terms, 5, 2, out) == ASY_OK);
     return receipt;
 }
-static void node_make_receipt(struct rig *r, const struct asy_terms *terms, uint32_t out, enum asy_finish finish) {
+static void node_make_receipt(struct rig *r, const struct asy_terms *terms, uint32_t out,
+                              enum asy_finish finish) {
     uint64_t item = r->n.item_count++;
     ASY_ASSERT(item < RIG_ITEMS);
     r->n.items[item].terms = *terms;
@@ -617,13 +646,15 @@ static void node_make_receipt(struct rig *r, const struct asy_terms *terms, uint
     r->n.owed += r->n.items[item].receipt.amount;
 }
 /* The node makes a receipt and writes it down; with the link alive it is sent. */
-static void rig_make_receipt(struct rig *r, uint64_t job, uint32_t out, enum asy_finish finish, bool send) {
+static void rig_make_receipt(struct rig *r, uint64_t job, uint32_t out, enum asy_finish finish,
+                             bool send) {
     uint64_t item = r->n.item_count, got = item;
     node_make_receipt(r, &r->jobs[job].terms, out, finish);
     r->jobs[job].state = RIG_GONE;
     r->jobs[job].item = item;
     if (send) {
-        CHECK_OK(asy_link_node_done(r->node, &got, job, &r->n.items[item].receipt, &r->n.items[item].prompt));
+        CHECK_OK(asy_link_node_done(r->node, &got, job, &r->n.items[item].receipt,
+                                    &r->n.items[item].prompt));
     }
     CHECK_U64(got, item);
 }
@@ -646,7 +677,8 @@ static void rig_done(struct rig *r, uint64_t job) {
     if (r->jobs[job].cancelled && r->jobs[job].keep < out) {
         out = r->jobs[job].keep;
     }
-    rig_make_receipt(r, job, out, r->jobs[job].cancelled ? ASY_FINISH_CANCELLED : ASY_FINISH_STOP, true);
+    rig_make_receipt(r, job, out, r->jobs[job].cancelled ? ASY_FINISH_CANCELLED : ASY_FINISH_STOP,
+                     true);
 }
 
 #endif

@@ -1,7 +1,8 @@
-/* What happens on a live link: jobs from offer to receipt, credit, checkpoints, what is sent again after a break, and each violation. */
+/* What happens on a live link: jobs from offer to receipt, credit, checkpoints, what is sent again
+ * after a break, and each violation. */
 #include "link/test/raw.h"
 
-/* ---- the happy path ------------------------------------------------------------------------------------ */
+/* ---- the happy path -------------------------------------------------------------------------- */
 
 static void test_job(void) {
     struct rig *r = rig_live(0);
@@ -19,7 +20,8 @@ static void test_job(void) {
     CHECK_U64(asy_link_gw_jobs(r->gw), 1);
     rig_settle_frames(r);
     CHECK_U64(r->statuses, 1);
-    CHECK(r->last_status.draining && r->last_status.queued == 2 && r->last_status.used == 1 && r->last_status.slots == 4);
+    CHECK(r->last_status.draining && r->last_status.queued == 2 && r->last_status.used == 1 &&
+          r->last_status.slots == 4);
     CHECK(r->jobs[job].state == RIG_OFFERED && r->jobs[job].credit == 10);
     struct asy_hash got, want;
     asy_object_hash(&got, ASY_OBJ_TERMS, &r->jobs[job].terms);
@@ -33,7 +35,8 @@ static void test_job(void) {
     CHECK_U64(r->accepts, 1);
     CHECK_U64(r->relayed[job], 10);
     uint32_t id = 0;
-    CHECK_ERR(asy_link_node_tokens(r->node, job, &id, 1, ASY_STR("x")), ASY_ERR_FULL); /* no credit left */
+    CHECK_ERR(asy_link_node_tokens(r->node, job, &id, 1, ASY_STR("x")),
+              ASY_ERR_FULL); /* no credit left */
     uint32_t taken = 1;
     CHECK_OK(asy_link_node_taken(r->node, job, &taken));
     CHECK_U64(taken, 0); /* of the first grant nothing is known to have arrived */
@@ -103,7 +106,8 @@ static void test_ends_without_receipt(void) {
     rig_free(r);
 }
 
-/* Cancel: tokens on their way are dropped, the receipt covers what was kept, whatever the order of the frames. */
+/* Cancel: tokens on their way are dropped, the receipt covers what was kept, whatever the order of
+ * the frames. */
 static void test_cancel(void) {
     struct rig *r = rig_live(0);
     uint64_t job = rig_offer(r, 20);
@@ -146,7 +150,8 @@ static void test_cancel(void) {
     rig_free(r);
 }
 
-/* The cancel meets the receipt on the way: it covers too much and is refused, another one over what was kept is paid. */
+/* The cancel meets the receipt on the way: it covers too much and is refused, another one over what
+ * was kept is paid. */
 static void test_late_cancel(void) {
     struct rig *r = rig_live(0);
     uint64_t job = rig_offer(r, 20);
@@ -158,7 +163,8 @@ static void test_late_cancel(void) {
     CHECK_OK(rig_cancel(r, job, 2, ASY_CANCEL_CLIENT));
     rig_settle_frames(r);
     CHECK(r->late_cancels == 1 && r->cancels == 0 && r->refused == 1 && r->resent == 1);
-    CHECK(r->g.tickets[job].paid && r->g.tickets[job].item == 1 && r->n.items[1].receipt.out_tokens == 2);
+    CHECK(r->g.tickets[job].paid && r->g.tickets[job].item == 1 &&
+          r->n.items[1].receipt.out_tokens == 2);
     rig_tick(r, 100);
     rig_settle_frames(r);
     CHECK(rig_items_of(&r->g.nodes) == 2 && r->n.ack.cum == r->g.owed);
@@ -201,7 +207,7 @@ static void test_largest_offer(void) {
     rig_free(r);
 }
 
-/* ---- checkpoints ------------------------------------------------------------------------------------------------ */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
 /* The first item is signed at once, later ones wait for 50 ms after it, and share one signature. */
 static void test_cadence(void) {
@@ -253,7 +259,8 @@ static void test_rollover(void) {
     rig_free(r);
 }
 
-/* Exactly what was signed can be proved: each receipt's path leads to the root that the node signed. */
+/* Exactly what was signed can be proved: each receipt's path leads to the root that the node
+ * signed. */
 static void test_proofs(void) {
     struct rig *r = rig_live(0);
     for (int i = 0; i < 9; i++) {
@@ -267,7 +274,8 @@ static void test_proofs(void) {
     rig_tick(r, 100);
     rig_settle_frames(r);
     const struct asy_checkpoint *c = &r->g.nodes.at[0].c;
-    CHECK_OK(asy_object_verify(&rig_domain, ASY_OBJ_CHECKPOINT, c, &r->g.nodes.at[0].sig, &rig_node_addrs[0]));
+    CHECK_OK(asy_object_verify(&rig_domain, ASY_OBJ_CHECKPOINT, c, &r->g.nodes.at[0].sig,
+                               &rig_node_addrs[0]));
     struct asy_hash nodes[64], path[ASY_CHECKPOINT_PATH_MAX];
     uint32_t len;
     memcpy(nodes, r->g.items, 9 * sizeof nodes[0]);
@@ -279,7 +287,7 @@ static void test_proofs(void) {
     rig_free(r);
 }
 
-/* ---- after a break -------------------------------------------------------------------------------------------------- */
+/* ---- after a break --------------------------------------------------------------------------- */
 
 /* One job each: receipt and both checkpoints made, but lost on the way. */
 static void test_lost_frames(void) {
@@ -330,8 +338,9 @@ static void test_receipt_without_signature(void) {
     rig_free(r);
 }
 
-/* Tickets that were issued and offered, but not signed when the gateway died: the next checkpoint covers them and names its items, of which
- * the node may have seen some, all or none. New tickets join the same checkpoint. */
+/* Tickets that were issued and offered, but not signed when the gateway died: the next checkpoint
+ * covers them and names its items, of which the node may have seen some, all or none. New tickets
+ * join the same checkpoint. */
 static void test_adopted_tickets(void) {
     for (int seen = 0; seen < 2; seen++) {
         struct rig *r = rig_live(0);
@@ -399,7 +408,8 @@ static void test_long_absence(void) {
         }
         rig_disconnect(r);
         rig_connect(r);
-        if (round == 1) { /* breaks again before the handshake ends, and in the midst of what is sent again */
+        if (round == 1) { /* breaks again before the handshake ends, and in the midst of what is
+                             sent again */
             rig_disconnect(r);
             rig_connect(r);
             for (int i = 0; i < 4; i++) {
@@ -421,18 +431,19 @@ static void test_long_absence(void) {
     rig_free(r);
 }
 
-/* ---- violations -------------------------------------------------------------------------------------------------------- */
+/* ---- violations ------------------------------------------------------------------------------ */
 
 /* The frame must end the link, with a reason. */
 static void ends(int line, bool gateway, struct rig *r, struct asy_bytes frame) {
     rig_why = (struct asy_why){{0}, {0}};
-    enum asy_err err = gateway ? asy_link_gw_recv(r->gw, frame, &rig_why) : asy_link_node_recv(r->node, frame, &rig_why);
+    enum asy_err err = gateway ? asy_link_gw_recv(r->gw, frame, &rig_why)
+                               : asy_link_node_recv(r->node, frame, &rig_why);
     if (err != ASY_ERR_PEER || rig_why.text[0] == '\0') {
         asy_test_failures++;
         fprintf(stderr, "%s:%d: gave %s (%s)\n", __FILE__, line, asy_err_name(err), rig_why.text);
     }
 }
-#define GW_ENDS(r, frame) ends(__LINE__, true, r, frame)
+#define GW_ENDS(r, frame)   ends(__LINE__, true, r, frame)
 #define NODE_ENDS(r, frame) ends(__LINE__, false, r, frame)
 
 /* A live link with job 0 running and 8 tokens of credit. */
@@ -449,12 +460,13 @@ static struct rig *running(void) {
 static void test_gateway_refuses(void) {
     struct rig *r = running();
     CHECK_OK(asy_link_gw_recv(r->gw, raw_tokens(0, 0, 3, ASY_STR("abc")), NULL));
-    GW_ENDS(r, raw_tokens(0, 2, 1, ASY_STR("b"))); /* an offset again */
-    GW_ENDS(r, raw_tokens(0, 4, 1, ASY_STR("d"))); /* a gap */
-    GW_ENDS(r, raw_tokens(0, 3, 6, ASY_STR("d"))); /* more than the credit left */
-    GW_ENDS(r, raw_tokens(0, 3, 0, ASY_STR("d"))); /* none */
+    GW_ENDS(r, raw_tokens(0, 2, 1, ASY_STR("b")));    /* an offset again */
+    GW_ENDS(r, raw_tokens(0, 4, 1, ASY_STR("d")));    /* a gap */
+    GW_ENDS(r, raw_tokens(0, 3, 6, ASY_STR("d")));    /* more than the credit left */
+    GW_ENDS(r, raw_tokens(0, 3, 0, ASY_STR("d")));    /* none */
     GW_ENDS(r, raw_tokens(0, 3, 1, ASY_STR("\xc3"))); /* half a character */
-    CHECK_OK(asy_link_gw_recv(r->gw, raw_tokens(0, 3, 5, ASY_STR("")), NULL)); /* exactly the credit, no text */
+    CHECK_OK(asy_link_gw_recv(r->gw, raw_tokens(0, 3, 5, ASY_STR("")),
+                              NULL)); /* exactly the credit, no text */
     GW_ENDS(r, raw_tokens(0, 8, 1, ASY_STR("i")));
     rig_free(r);
 
@@ -509,24 +521,32 @@ static void test_receipt_checkpoints(void) {
     rig_done(r, b);
     rig_settle_frames(r);
     struct asy_sig sig;
-    struct asy_hash items[3] = {r->g.items[0], r->g.items[1], {{0}}}, swapped[2] = {items[1], items[0]};
+    struct asy_hash items[3] = {r->g.items[0], r->g.items[1], {{0}}},
+                    swapped[2] = {items[1], items[0]};
     struct asy_signer *s = rig_node_signers[0];
     struct asy_checkpoint c;
-    c = raw_signed(&sig, s, &rig_gw_addr, items, 1, 0, 0, ASY_CHECKPOINT_RECEIPTS); /* wrong counts */
+    c = raw_signed(&sig, s, &rig_gw_addr, items, 1, 0, 0,
+                   ASY_CHECKPOINT_RECEIPTS); /* wrong counts */
     GW_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
     c = raw_signed(&sig, s, &rig_gw_addr, items, 3, 0, 0, ASY_CHECKPOINT_RECEIPTS);
     GW_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
-    c = raw_signed(&sig, s, &rig_gw_addr, swapped, 2, 0, 0, ASY_CHECKPOINT_RECEIPTS); /* another root */
+    c = raw_signed(&sig, s, &rig_gw_addr, swapped, 2, 0, 0,
+                   ASY_CHECKPOINT_RECEIPTS); /* another root */
     GW_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
-    c = raw_signed(&sig, s, &rig_gw_addr, items, 2, 1, 0, ASY_CHECKPOINT_RECEIPTS); /* a number too far */
+    c = raw_signed(&sig, s, &rig_gw_addr, items, 2, 1, 0,
+                   ASY_CHECKPOINT_RECEIPTS); /* a number too far */
     GW_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
-    c = raw_signed(&sig, s, &rig_gw_addr, items, 2, 0, 1, ASY_CHECKPOINT_RECEIPTS); /* a gap in the items */
+    c = raw_signed(&sig, s, &rig_gw_addr, items, 2, 0, 1,
+                   ASY_CHECKPOINT_RECEIPTS); /* a gap in the items */
     GW_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
-    c = raw_signed(&sig, s, &rig_node_addrs[1], items, 2, 0, 0, ASY_CHECKPOINT_RECEIPTS); /* to another peer */
+    c = raw_signed(&sig, s, &rig_node_addrs[1], items, 2, 0, 0,
+                   ASY_CHECKPOINT_RECEIPTS); /* to another peer */
     GW_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
-    c = raw_signed(&sig, rig_node_signers[1], &rig_gw_addr, items, 2, 0, 0, ASY_CHECKPOINT_RECEIPTS); /* by another node */
+    c = raw_signed(&sig, rig_node_signers[1], &rig_gw_addr, items, 2, 0, 0,
+                   ASY_CHECKPOINT_RECEIPTS); /* by another node */
     GW_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
-    c = raw_signed(&sig, rig_gw_signer, &rig_node_addrs[0], items, 2, 0, 0, ASY_CHECKPOINT_TICKETS); /* of the other kind */
+    c = raw_signed(&sig, rig_gw_signer, &rig_node_addrs[0], items, 2, 0, 0,
+                   ASY_CHECKPOINT_TICKETS); /* of the other kind */
     GW_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
     c = raw_signed(&sig, s, &rig_gw_addr, items, 2, 0, 0, ASY_CHECKPOINT_RECEIPTS);
     sig.b[3] ^= 1;
@@ -574,7 +594,8 @@ static void test_node_refuses(void) {
     other = t;
     other.gateway.b[5] ^= 1;
     NODE_ENDS(r, raw_offer(&other, &rig_cap, ok, 0, ASY_STR(""), 1));
-    NODE_ENDS(r, raw_offer(&t, &rig_cap, ASY_STR("other settings"), 0, ASY_STR(""), 1)); /* not the ticket's */
+    NODE_ENDS(r, raw_offer(&t, &rig_cap, ASY_STR("other settings"), 0, ASY_STR(""),
+                           1)); /* not the ticket's */
     NODE_ENDS(r, raw_offer(&t, &rig_cap, ok, 1, ASY_STR("stop"), 1));
     NODE_ENDS(r, raw_offer(&t, &rig_cap, ok, ASY_MAX_STOPS + 1, ASY_STR("stop"), 1));
     NODE_ENDS(r, raw_offer(&t, &rig_cap, ok, 1, ASY_STR(""), 1));
@@ -615,7 +636,8 @@ static void test_node_refuses(void) {
 }
 
 static void test_ticket_checkpoints(void) {
-    /* tickets 0 and 1 were signed and seen; 2 is of the connection before and unseen; 3 and 4 have just come */
+    /* tickets 0 and 1 were signed and seen; 2 is of the connection before and unseen; 3 and 4 have
+     * just come */
     struct rig *r = rig_live(0);
     rig_offer(r, 1);
     rig_offer(r, 1);
@@ -636,7 +658,8 @@ static void test_ticket_checkpoints(void) {
     struct asy_signer *s = rig_gw_signer;
     const struct asy_addr *to = &rig_node_addrs[0];
     struct asy_checkpoint c;
-    /* the two that came, under the wrong indices: only with their items can it be told what index 2 is */
+    /* the two that came, under the wrong indices: only with their items can it be told what index 2
+     * is */
     c = raw_signed(&sig, s, to, items + 1, 2, 1, 2, ASY_CHECKPOINT_TICKETS);
     NODE_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));
     NODE_ENDS(r, raw_checkpoint(&c, &sig, items + 1, 2));
@@ -646,7 +669,8 @@ static void test_ticket_checkpoints(void) {
     NODE_ENDS(r, raw_checkpoint(&c, &sig, items, 3));
     c = raw_signed(&sig, s, to, items, 3, 1, 0, ASY_CHECKPOINT_TICKETS); /* again */
     NODE_ENDS(r, raw_checkpoint(&c, &sig, items, 3));
-    c = raw_signed(&sig, s, to, items, 3, 3, 2, ASY_CHECKPOINT_TICKETS); /* more checkpoints than items before it */
+    c = raw_signed(&sig, s, to, items, 3, 3, 2,
+                   ASY_CHECKPOINT_TICKETS); /* more checkpoints than items before it */
     NODE_ENDS(r, raw_checkpoint(&c, &sig, items, 3));
     memcpy(bent, items, sizeof bent);
     bent[1].b[0] ^= 1; /* a ticket other than the one that came */
@@ -668,7 +692,8 @@ static void test_ticket_checkpoints(void) {
         c = raw_signed(&sig, s, to, four, 4, 1, 2, ASY_CHECKPOINT_TICKETS);
         NODE_ENDS(r, raw_checkpoint(&c, &sig, four, 4));
     }
-    c = raw_signed(&sig, s, to, items, 2, 1, 2, ASY_CHECKPOINT_TICKETS); /* not all that came: the rest comes next */
+    c = raw_signed(&sig, s, to, items, 2, 1, 2,
+                   ASY_CHECKPOINT_TICKETS); /* not all that came: the rest comes next */
     CHECK_OK(asy_link_node_recv(r->node, raw_checkpoint(&c, &sig, items, 2), &rig_why));
     c = raw_signed(&sig, s, to, items + 2, 1, 3, 4, ASY_CHECKPOINT_TICKETS); /* a number left out */
     NODE_ENDS(r, raw_checkpoint(&c, &sig, NULL, 0));

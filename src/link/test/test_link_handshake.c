@@ -1,13 +1,14 @@
 /* The handshake: everything that must end it, at both ends. */
 #include "link/test/raw.h"
 
-/* ---- hellos, against a gateway's end ----------------------------------------------------------------- */
+/* ---- hellos, against a gateway's end --------------------------------------------------------- */
 
 struct bent {
     const char *what;
     enum asy_err want;
     uint32_t version, slots, max_out, context, tier;
-    size_t node_len, nonce_len, node_nonce_len, x25519_len, sig_len, digest_len, price_len, models, name_len, software_len;
+    size_t node_len, nonce_len, node_nonce_len, x25519_len, sig_len, digest_len, price_len, models,
+        name_len, software_len;
     int64_t skew_ms;
     uint64_t tickets_have;
     uint8_t nonce_xor, node_xor, price_cached, name_byte;
@@ -16,10 +17,10 @@ struct bent {
     bool stranger_signs, trailing;
 };
 /* An honest hello; a case changes one thing. */
-#define HONEST                                                                                                            \
-    .version = 1, .slots = 4, .max_out = 512, .context = 2048, .tier = 1, .node_len = 20, .nonce_len = 32,                \
-    .node_nonce_len = 32, .x25519_len = 32, .sig_len = 65, .digest_len = 32, .price_len = 16, .models = 1, .name_len = 5, \
-    .software_len = 5, .name_byte = 'a'
+#define HONEST                                                                                     \
+    .version = 1, .slots = 4, .max_out = 512, .context = 2048, .tier = 1, .node_len = 20,          \
+    .nonce_len = 32, .node_nonce_len = 32, .x25519_len = 32, .sig_len = 65, .digest_len = 32,      \
+    .price_len = 16, .models = 1, .name_len = 5, .software_len = 5, .name_byte = 'a'
 #pragma GCC diagnostic ignored "-Woverride-init"
 #ifdef __clang__
 #pragma clang diagnostic ignored "-Winitializer-overrides"
@@ -34,7 +35,8 @@ static const struct bent hellos[] = {
     {HONEST, .what = "for another chain", .want = ASY_ERR_SIGNATURE, .chain_id_add = 1},
     {HONEST, .what = "for another vault", .want = ASY_ERR_SIGNATURE, .vault_xor = 1},
     {HONEST, .what = "for another gateway", .want = ASY_ERR_SIGNATURE, .gateway_xor = 1},
-    {HONEST, .what = "body changed after it was signed", .want = ASY_ERR_SIGNATURE, .trailing = true},
+    {HONEST, .what = "body changed after it was signed", .want = ASY_ERR_SIGNATURE,
+     .trailing = true},
     {HONEST, .what = "clock 30 s ahead", .want = ASY_OK, .skew_ms = 30000},
     {HONEST, .what = "clock 30 s behind", .want = ASY_OK, .skew_ms = -30000},
     {HONEST, .what = "clock more than 30 s ahead", .want = ASY_ERR_PEER, .skew_ms = 30001},
@@ -101,7 +103,8 @@ static struct asy_bytes bent_hello(struct rig *r, const struct bent *b) {
     body.node = link_data(padded_node, b->node_len);
     body.nonce = link_data(nonce, b->nonce_len);
     body.node_nonce = link_data(zero, b->node_nonce_len);
-    body.wall_ms = b->skew_ms == INT64_MAX ? UINT64_MAX : (uint64_t)((int64_t)rig_env.wall_ms + b->skew_ms);
+    body.wall_ms =
+        b->skew_ms == INT64_MAX ? UINT64_MAX : (uint64_t)((int64_t)rig_env.wall_ms + b->skew_ms);
     body.x25519 = link_data(zero, b->x25519_len);
     body.models = models;
     body.n_models = b->models;
@@ -118,7 +121,8 @@ static struct asy_bytes bent_hello(struct rig *r, const struct bent *b) {
     uint8_t signed_body[LINK_HELLO_BODY_LEN];
     link_hello_body(signed_body, &domain, &gateway, asy_bytes_of(packed, len));
     struct asy_sig sig;
-    CHECK_OK(asy_signer_sign_message(b->stranger_signs ? rig_stranger : rig_node_signers[0], &sig, ASY_SIGNER_HELLO,
+    CHECK_OK(asy_signer_sign_message(b->stranger_signs ? rig_stranger : rig_node_signers[0], &sig,
+                                     ASY_SIGNER_HELLO,
                                      asy_bytes_of(signed_body, sizeof signed_body)));
     if (b->trailing) { /* one more field, of a later version */
         packed[len++] = 0xf8;
@@ -140,7 +144,8 @@ static void test_hellos(void) {
         enum asy_err err = asy_link_gw_recv(r->gw, bent_hello(r, &hellos[i]), &rig_why);
         if (err != hellos[i].want || asy_link_gw_live(r->gw) != (err == ASY_OK)) {
             asy_test_failures++;
-            fprintf(stderr, "hello, %s: %s (%s)\n", hellos[i].what, asy_err_name(err), rig_why.text);
+            fprintf(stderr, "hello, %s: %s (%s)\n", hellos[i].what, asy_err_name(err),
+                    rig_why.text);
         }
         rig_free(r);
     }
@@ -170,7 +175,8 @@ static void test_replay(void) {
     rig_free(r);
 }
 
-/* Two bytes on the wire must not become a hundred in memory: a million empty models are refused, within the arena. */
+/* Two bytes on the wire must not become a hundred in memory: a million empty models are refused,
+ * within the arena. */
 static void test_swollen_hello(void) {
     struct rig *r = asy_alloc(sizeof *r);
     r->gw = rig_gw_new(r);
@@ -181,12 +187,13 @@ static void test_swollen_hello(void) {
     }
     Assay__Link__Hello hello = ASSAY__LINK__HELLO__INIT;
     hello.body = link_data(body, len & ~(size_t)1);
-    CHECK_ERR(asy_link_gw_recv(r->gw, raw_pack(ASSAY__LINK__FRAME__BODY_HELLO, &hello), &rig_why), ASY_ERR_PEER);
+    CHECK_ERR(asy_link_gw_recv(r->gw, raw_pack(ASSAY__LINK__FRAME__BODY_HELLO, &hello), &rig_why),
+              ASY_ERR_PEER);
     asy_free(body);
     rig_free(r);
 }
 
-/* ---- challenges and welcomes, against a node's end -------------------------------------------------------- */
+/* ---- challenges and welcomes, against a node's end ------------------------------------------- */
 
 struct bent_challenge {
     const char *what;
@@ -196,13 +203,17 @@ struct bent_challenge {
     uint8_t gateway_xor, vault_xor;
     size_t gateway_len, vault_len, nonce_len;
 };
-#define HONEST_CHALLENGE \
-    .version_min = 1, .version_max = 1, .chain_id = 31337, .gateway_len = 20, .vault_len = 20, .nonce_len = 32
+#define HONEST_CHALLENGE                                                                           \
+    .version_min = 1, .version_max = 1, .chain_id = 31337, .gateway_len = 20, .vault_len = 20,     \
+    .nonce_len = 32
 static const struct bent_challenge challenges[] = {
     {HONEST_CHALLENGE, .what = "honest", .want = ASY_OK},
-    {HONEST_CHALLENGE, .what = "newer, but knows 1", .want = ASY_OK, .version_min = 0, .version_max = 9},
-    {HONEST_CHALLENGE, .what = "too new", .want = ASY_ERR_VERSION, .version_min = 2, .version_max = 9},
-    {HONEST_CHALLENGE, .what = "too old", .want = ASY_ERR_VERSION, .version_min = 0, .version_max = 0},
+    {HONEST_CHALLENGE, .what = "newer, but knows 1", .want = ASY_OK, .version_min = 0,
+     .version_max = 9},
+    {HONEST_CHALLENGE, .what = "too new", .want = ASY_ERR_VERSION, .version_min = 2,
+     .version_max = 9},
+    {HONEST_CHALLENGE, .what = "too old", .want = ASY_ERR_VERSION, .version_min = 0,
+     .version_max = 0},
     {HONEST_CHALLENGE, .what = "another chain", .want = ASY_ERR_MISMATCH, .chain_id = 1},
     {HONEST_CHALLENGE, .what = "another vault", .want = ASY_ERR_MISMATCH, .vault_xor = 1},
     {HONEST_CHALLENGE, .what = "another gateway", .want = ASY_ERR_MISMATCH, .gateway_xor = 1},
@@ -237,7 +248,8 @@ struct bent_welcome {
     uint8_t nonce_xor;
     bool other_node, node_signs;
 };
-#define HONEST_WELCOME .version = 1, .link = 7, .signed_link = 7, .next_link_seq = 5, .sig_len = 65, .credited_len = 16
+#define HONEST_WELCOME                                                                             \
+    .version = 1, .link = 7, .signed_link = 7, .next_link_seq = 5, .sig_len = 65, .credited_len = 16
 static const struct bent_welcome welcomes[] = {
     {HONEST_WELCOME, .what = "honest", .want = ASY_OK},
     {HONEST_WELCOME, .what = "with an Ack", .want = ASY_OK, .ack = 1},
@@ -251,30 +263,37 @@ static const struct bent_welcome welcomes[] = {
     {HONEST_WELCOME, .what = "signed by a node", .want = ASY_ERR_SIGNATURE, .node_signs = true},
     {HONEST_WELCOME, .what = "no signature", .want = ASY_ERR_PEER, .sig_len = 0},
     {HONEST_WELCOME, .what = "credited of 15 bytes", .want = ASY_ERR_PEER, .credited_len = 15},
-    {HONEST_WELCOME, .what = "has receipts that were never signed", .want = ASY_ERR_PEER, .receipts_have = 1},
-    {HONEST_WELCOME, .what = "forgot tickets that it signed", .want = ASY_ERR_PEER, .next_link_seq = 1},
-    {HONEST_WELCOME, .what = "numbers that do not fit a database", .want = ASY_ERR_PEER, .next_link_seq = 1ull << 63},
+    {HONEST_WELCOME, .what = "has receipts that were never signed", .want = ASY_ERR_PEER,
+     .receipts_have = 1},
+    {HONEST_WELCOME, .what = "forgot tickets that it signed", .want = ASY_ERR_PEER,
+     .next_link_seq = 1},
+    {HONEST_WELCOME, .what = "numbers that do not fit a database", .want = ASY_ERR_PEER,
+     .next_link_seq = 1ull << 63},
 };
 /* hello: the node's, whose nonce is answered */
 static struct asy_bytes bent_welcome(const struct bent_welcome *b, struct asy_bytes hello) {
     Assay__Link__Frame *f = assay__link__frame__unpack(NULL, hello.n, hello.p);
     ASY_ASSERT(f != NULL && f->body_case == ASSAY__LINK__FRAME__BODY_HELLO);
-    Assay__Link__HelloBody *body = assay__link__hello_body__unpack(NULL, f->hello->body.len, f->hello->body.data);
+    Assay__Link__HelloBody *body =
+        assay__link__hello_body__unpack(NULL, f->hello->body.len, f->hello->body.data);
     ASY_ASSERT(body != NULL && body->node_nonce.len == 32);
     uint8_t nonce[32], signed_body[LINK_WELCOME_BODY_LEN], credited[16] = {0};
     memcpy(nonce, body->node_nonce.data, 32);
     nonce[0] ^= b->nonce_xor;
     assay__link__hello_body__free_unpacked(body, NULL);
     assay__link__frame__free_unpacked(f, NULL);
-    link_welcome_body(signed_body, &rig_domain, &rig_node_addrs[b->other_node], nonce, b->signed_link);
+    link_welcome_body(signed_body, &rig_domain, &rig_node_addrs[b->other_node], nonce,
+                      b->signed_link);
     struct asy_sig sig = {{0}};
     if (b->node_signs) { /* no signer of a node signs this; a stolen key would */
         struct asy_seckey key = {{0x7e, 0x57, 10}};
         struct asy_hash digest;
-        asy_signer_message_digest(&digest, ASY_SIGNER_WELCOME, asy_bytes_of(signed_body, sizeof signed_body));
+        asy_signer_message_digest(&digest, ASY_SIGNER_WELCOME,
+                                  asy_bytes_of(signed_body, sizeof signed_body));
         CHECK_OK(asy_secp_sign(&sig, &key, &digest));
     } else {
-        CHECK_OK(asy_signer_sign_message(rig_gw_signer, &sig, ASY_SIGNER_WELCOME, asy_bytes_of(signed_body, sizeof signed_body)));
+        CHECK_OK(asy_signer_sign_message(rig_gw_signer, &sig, ASY_SIGNER_WELCOME,
+                                         asy_bytes_of(signed_body, sizeof signed_body)));
     }
     uint8_t encoded[ASY_ACK_LEN];
     struct asy_sig ack_sig;
@@ -301,12 +320,14 @@ static struct asy_bytes bent_welcome(const struct bent_welcome *b, struct asy_by
     return raw_pack(ASSAY__LINK__FRAME__BODY_WELCOME, &m);
 }
 
-static enum asy_err take_welcome(void *arg, const struct asy_addr *gateway, const struct asy_link_welcome *w, struct asy_why *why) {
+static enum asy_err take_welcome(void *arg, const struct asy_addr *gateway,
+                                 const struct asy_link_welcome *w, struct asy_why *why) {
     struct rig *r = arg;
     (void)gateway;
     r->n.has_ack = w->has_ack;
     r->n.ack = w->ack;
-    return r->refuse_welcome == ASY_OK ? ASY_OK : asy_why_set(why, r->refuse_welcome, NULL, "not this one");
+    return r->refuse_welcome == ASY_OK ? ASY_OK
+                                       : asy_why_set(why, r->refuse_welcome, NULL, "not this one");
 }
 static struct asy_link_node *bare_node(struct rig *r) {
     static struct asy_link_hello hello;
@@ -329,7 +350,8 @@ static void test_challenges(void) {
         enum asy_err err = asy_link_node_recv(r->node, bent_challenge(&challenges[i]), &rig_why);
         if (err != challenges[i].want || r->pending_gw.count != (err == ASY_OK)) {
             asy_test_failures++;
-            fprintf(stderr, "challenge, %s: %s (%s)\n", challenges[i].what, asy_err_name(err), rig_why.text);
+            fprintf(stderr, "challenge, %s: %s (%s)\n", challenges[i].what, asy_err_name(err),
+                    rig_why.text);
         }
         rig_free(r);
     }
@@ -345,7 +367,8 @@ static void test_welcomes(void) {
         struct asy_bytes hello;
         ASY_ASSERT(frames_pop(&r->pending_gw, &hello));
         enum asy_err err = asy_link_node_recv(r->node, bent_welcome(b, hello), &rig_why);
-        if (err != (refuse ? ASY_ERR_MISMATCH : b->want) || (err == ASY_OK) != (asy_link_node_live(r->node) && !refuse)) {
+        if (err != (refuse ? ASY_ERR_MISMATCH : b->want) ||
+            (err == ASY_OK) != (asy_link_node_live(r->node) && !refuse)) {
             asy_test_failures++;
             fprintf(stderr, "welcome, %s: %s (%s)\n", b->what, asy_err_name(err), rig_why.text);
         }

@@ -1,5 +1,6 @@
-/* Random schedules of calls, frames, time, breaks and crashes, with one or two nodes: when all has come to rest, both sides hold the same
- * tickets, the same receipts under the same signatures, and the same totals. */
+/* Random schedules of calls, frames, time, breaks and crashes, with one or two nodes: when all has
+ * come to rest, both sides hold the same tickets, the same receipts under the same signatures, and
+ * the same totals. */
 #include "link/test/rig.h"
 
 enum { SCHEDULES = 60, STEPS = 500 };
@@ -70,8 +71,10 @@ static void node_acts(struct rig *r) {
     case 3:
     case 4:
     case 5:
-        if (job != UINT64_MAX && r->jobs[job].credit != 0 && !r->jobs[job].cancelled && r->jobs[job].sent < 300) {
-            rig_send_tokens(r, job, 1 + (uint32_t)below(r->jobs[job].credit < 9 ? r->jobs[job].credit : 9));
+        if (job != UINT64_MAX && r->jobs[job].credit != 0 && !r->jobs[job].cancelled &&
+            r->jobs[job].sent < 300) {
+            rig_send_tokens(r, job,
+                            1 + (uint32_t)below(r->jobs[job].credit < 9 ? r->jobs[job].credit : 9));
         }
         return;
     case 6:
@@ -95,7 +98,8 @@ static void cut_link(struct rig *r) {
     }
     if (node_crashes) {
         r->n = r->n_committed;
-    } else if (r->node != NULL) { /* it ends its jobs: a receipt for what was surely taken, or nothing */
+    } else if (r->node !=
+               NULL) { /* it ends its jobs: a receipt for what was surely taken, or nothing */
         for (uint64_t job = 0; job < RIG_ITEMS; job++) {
             uint32_t taken;
             if (r->jobs[job].state == RIG_RUNNING && below(2) == 0) {
@@ -193,7 +197,8 @@ static void check_agreement(const struct rig *r) {
             CHECK(r->g.tickets[job].paid && r->g.tickets[job].item == i);
         }
         /* a cut one is paid by the first receipt over no more than was kept */
-        bool fits = !r->g.tickets[job].cut || r->n.items[i].receipt.out_tokens <= r->g.tickets[job].keep;
+        bool fits =
+            !r->g.tickets[job].cut || r->n.items[i].receipt.out_tokens <= r->g.tickets[job].keep;
         CHECK(!fits || (r->g.tickets[job].paid && r->g.tickets[job].item <= i));
         owed += fits && r->g.tickets[job].item == i ? r->n.items[i].receipt.amount : 0;
     }

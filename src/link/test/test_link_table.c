@@ -1,4 +1,5 @@
-/* Every state x every event, at both ends: what docs/protocol/link.md's tables say, cell by cell. */
+/* Every state x every event, at both ends: what docs/protocol/link.md's tables say, cell by cell.
+ */
 #include "link/test/raw.h"
 
 /* What a cell does. For frames:
@@ -12,13 +13,28 @@
  *   QUIET    OK, no frame left
  *   STATE, NOT_FOUND, TIMEOUT   as said
  *   BUG      forbidden to the program: asserted, not tried here */
-enum outcome { HANDLED, DROPPED, IGNORED, PEER, ENDS, SENT, QUIET, STATE, NOT_FOUND, TIMEOUT, BUG, OTHER };
-static const char *const outcome_names[] = {"HANDLED", "DROPPED", "IGNORED", "PEER",    "ENDS", "SENT",
-                                            "QUIET",   "STATE",   "NOT_FOUND", "TIMEOUT", "BUG", "other"};
+enum outcome {
+    HANDLED,
+    DROPPED,
+    IGNORED,
+    PEER,
+    ENDS,
+    SENT,
+    QUIET,
+    STATE,
+    NOT_FOUND,
+    TIMEOUT,
+    BUG,
+    OTHER
+};
+static const char *const outcome_names[] = {"HANDLED",   "DROPPED", "IGNORED", "PEER",
+                                            "ENDS",      "SENT",    "QUIET",   "STATE",
+                                            "NOT_FOUND", "TIMEOUT", "BUG",     "other"};
 
 /* States of a link and, once it is live, of the job that the event names. */
 enum state { WAITING, GREETED, GREETING = GREETED, NONE, OFFERED, RUNNING, ENDING, STATES };
-static const char *const state_names[] = {"waiting", "greeted", "live, job unknown", "job offered", "job running", "job ending"};
+static const char *const state_names[] = {"waiting",     "greeted",     "live, job unknown",
+                                          "job offered", "job running", "job ending"};
 
 struct cell {
     enum outcome outcome;
@@ -29,14 +45,17 @@ struct row {
     struct cell cell[STATES];
 };
 
-enum { JOB = 1 }; /* linkSeq of the job in question; ticket 0 is of an earlier connection, its receipt item 0 */
+enum {
+    JOB = 1
+}; /* linkSeq of the job in question; ticket 0 is of an earlier connection, its receipt item 0 */
 
 static uint64_t handled(const struct rig *r) {
-    return r->accepts + r->rejects + r->fails + r->token_frames + r->dones + r->resent + r->statuses + r->cancels + r->credits +
-           r->batches + r->drains + r->acks + r->ticket_checkpoints + r->g.nodes.count;
+    return r->accepts + r->rejects + r->fails + r->token_frames + r->dones + r->resent +
+           r->statuses + r->cancels + r->credits + r->batches + r->drains + r->acks +
+           r->ticket_checkpoints + r->g.nodes.count;
 }
 
-/* ---- the gateway's end --------------------------------------------------------------------------------- */
+/* ---- the gateway's end ----------------------------------------------------------------------- */
 
 /* clang-format off */
 #define ENDED {PEER, NONE}
@@ -82,8 +101,9 @@ static const struct row gw_table[] = {
 };
 /* clang-format on */
 
-/* A live link whose node has sent the receipt of ticket 0 again, unsigned, so that its checkpoint is due; the job as the state says. A
- * checkpoint of tickets has just left, and one ticket waits for the next. */
+/* A live link whose node has sent the receipt of ticket 0 again, unsigned, so that its checkpoint
+ * is due; the job as the state says. A checkpoint of tickets has just left, and one ticket waits
+ * for the next. */
 static struct rig *gw_rig(enum state state) {
     struct rig *r = asy_alloc(sizeof *r);
     r->g.terms[0] = rig_terms(r, 0);
@@ -128,7 +148,8 @@ static enum state gw_probe(struct rig *r) {
         return GREETING;
     }
     uint64_t dropped = asy_metric_get(ASY_M_link_frames_dropped_total), seen = r->token_frames;
-    enum asy_err err = asy_link_gw_recv(r->gw, raw_tokens(JOB, r->relayed[JOB], 1, ASY_STR("x")), &rig_why);
+    enum asy_err err =
+        asy_link_gw_recv(r->gw, raw_tokens(JOB, r->relayed[JOB], 1, ASY_STR("x")), &rig_why);
     if (err != ASY_OK) {
         return OFFERED;
     }
@@ -140,7 +161,8 @@ static enum state gw_probe(struct rig *r) {
 
 static enum asy_err gw_frame(struct rig *r, enum state state, const char *event, bool *ret_known) {
     static const uint8_t unknown[] = {0xa2, 0x06, 0x02, 0x08, 0x01}; /* field 100 of Frame */
-    struct asy_receipt receipt = rig_receipt(&r->g.terms[state == GREETING ? 0 : JOB], 0, ASY_FINISH_STOP);
+    struct asy_receipt receipt =
+        rig_receipt(&r->g.terms[state == GREETING ? 0 : JOB], 0, ASY_FINISH_STOP);
     struct asy_terms elsewhere = rig_terms(r, 0);
     struct asy_ack ack = {.gateway = rig_gw_addr, .node = rig_node_addrs[0]};
     struct asy_sig sig = {{0}};
@@ -207,8 +229,8 @@ static enum asy_err gw_frame(struct rig *r, enum state state, const char *event,
         if (IS("Checkpoint") && state != GREETING) {
             item = r->g.items[0];
         }
-        struct asy_checkpoint c =
-            raw_signed(&sig, rig_node_signers[0], &rig_gw_addr, &item, 1, 0, 0, ASY_CHECKPOINT_RECEIPTS);
+        struct asy_checkpoint c = raw_signed(&sig, rig_node_signers[0], &rig_gw_addr, &item, 1, 0,
+                                             0, ASY_CHECKPOINT_RECEIPTS);
         f = raw_checkpoint(&c, &sig, NULL, 0);
     } else if (IS("unknown body")) {
         f = asy_bytes_of(unknown, sizeof unknown);
@@ -264,12 +286,16 @@ static enum asy_err gw_call(struct rig *r, enum state state, const char *event) 
     return ASY_OK;
 }
 
-static enum outcome judge(enum asy_err err, bool frame, uint64_t dropped, uint64_t violations, bool ran, bool sent) {
+static enum outcome judge(enum asy_err err, bool frame, uint64_t dropped, uint64_t violations,
+                          bool ran, bool sent) {
     if (frame && err != ASY_OK) {
         return violations != 0 ? PEER : ENDS;
     }
     if (!frame && err != ASY_OK) {
-        return err == ASY_ERR_STATE ? STATE : err == ASY_ERR_NOT_FOUND ? NOT_FOUND : err == ASY_ERR_TIMEOUT ? TIMEOUT : OTHER;
+        return err == ASY_ERR_STATE       ? STATE
+               : err == ASY_ERR_NOT_FOUND ? NOT_FOUND
+               : err == ASY_ERR_TIMEOUT   ? TIMEOUT
+                                          : OTHER;
     }
     if (!frame) {
         return sent ? SENT : QUIET;
@@ -277,11 +303,13 @@ static enum outcome judge(enum asy_err err, bool frame, uint64_t dropped, uint64
     return dropped != 0 ? DROPPED : ran ? HANDLED : IGNORED;
 }
 
-static void complain(const char *end, const struct row *row, enum state state, enum outcome got, enum state next) {
+static void complain(const char *end, const struct row *row, enum state state, enum outcome got,
+                     enum state next) {
     asy_test_failures++;
-    fprintf(stderr, "%s, %s, %s: %s then \"%s\", wanted %s then \"%s\" (%s)\n", end, state_names[state], row->event,
-            outcome_names[got], state_names[next], outcome_names[row->cell[state].outcome],
-            state_names[row->cell[state].next], rig_why.text);
+    fprintf(stderr, "%s, %s, %s: %s then \"%s\", wanted %s then \"%s\" (%s)\n", end,
+            state_names[state], row->event, outcome_names[got], state_names[next],
+            outcome_names[row->cell[state].outcome], state_names[row->cell[state].next],
+            rig_why.text);
 }
 
 static void test_gw(void) {
@@ -302,9 +330,11 @@ static void test_gw(void) {
             if (!frame) {
                 err = gw_call(r, state, row->event);
             }
-            enum outcome got = judge(err, frame, asy_metric_get(ASY_M_link_frames_dropped_total) - dropped,
-                                     asy_metric_get(ASY_M_link_violations_total) - violations,
-                                     handled(r) != ran || asy_link_gw_live(r->gw) != was_live, r->pending_node.count != 0);
+            enum outcome got =
+                judge(err, frame, asy_metric_get(ASY_M_link_frames_dropped_total) - dropped,
+                      asy_metric_get(ASY_M_link_violations_total) - violations,
+                      handled(r) != ran || asy_link_gw_live(r->gw) != was_live,
+                      r->pending_node.count != 0);
             bool ended = got == PEER || got == ENDS;
             if (got == ENDS) { /* the reason is the peer's own words */
                 CHECK_ERR(err, ASY_ERR_PEER);
@@ -318,7 +348,7 @@ static void test_gw(void) {
     }
 }
 
-/* ---- the node's end ------------------------------------------------------------------------------------------- */
+/* ---- the node's end -------------------------------------------------------------------------- */
 
 /* clang-format off */
 static const struct row node_table[] = {
@@ -359,7 +389,8 @@ static const struct row node_table[] = {
 };
 /* clang-format on */
 
-/* Ticket 1 is the job in question and waits for a checkpoint; a receipt (of ticket 0) waits for the node's. */
+/* Ticket 1 is the job in question and waits for a checkpoint; a receipt (of ticket 0) waits for the
+ * node's. */
 static struct rig *node_rig(enum state state) {
     struct rig *r = asy_alloc(sizeof *r);
     rig_connect(r);
@@ -418,7 +449,8 @@ static enum state node_probe(struct rig *r) {
     return err == ASY_OK ? RUNNING : err == ASY_ERR_STATE ? OFFERED : NONE;
 }
 
-static enum asy_err node_frame(struct rig *r, enum state state, const char *event, bool *ret_known) {
+static enum asy_err node_frame(struct rig *r, enum state state, const char *event,
+                               bool *ret_known) {
     static const uint8_t unknown[] = {0xa2, 0x06, 0x02, 0x08, 0x01};
     struct asy_terms t = rig_terms(r, r->g.ticket_count);
     struct asy_receipt receipt = rig_receipt(&t, 0, ASY_FINISH_STOP);
@@ -461,8 +493,8 @@ static enum asy_err node_frame(struct rig *r, enum state state, const char *even
         if (IS("Checkpoint") && state >= NONE) {
             memcpy(items, &r->n.tickets[JOB], sizeof items);
         }
-        struct asy_checkpoint c =
-            raw_signed(&sig, rig_gw_signer, &rig_node_addrs[0], items, 2, 1, 1, ASY_CHECKPOINT_TICKETS);
+        struct asy_checkpoint c = raw_signed(&sig, rig_gw_signer, &rig_node_addrs[0], items, 2, 1,
+                                             1, ASY_CHECKPOINT_TICKETS);
         f = raw_checkpoint(&c, &sig, NULL, 0);
     } else if (IS("Hello")) {
         f = raw_pack(ASSAY__LINK__FRAME__BODY_HELLO, &hello);
@@ -533,7 +565,9 @@ static enum asy_err node_call(struct rig *r, const char *event) {
 
 static void test_node(void) {
     for (size_t i = 0; i < ASY_COUNT(node_table); i++) {
-        for (enum state state = WAITING; state < ENDING; state = (enum state)(state + 1)) { /* a node's job has no such state: its program ends it */
+        for (enum state state = WAITING; state < ENDING;
+             state = (enum state)(state +
+                                  1)) { /* a node's job has no such state: its program ends it */
             const struct row *row = &node_table[i];
             const struct cell want = row->cell[state];
             if (want.outcome == BUG) {
@@ -551,10 +585,12 @@ static void test_node(void) {
                 err = node_call(r, row->event);
             }
             bool ran_now = handled(r) != ran || asy_link_node_live(r->node) != was_live ||
-                           asy_link_node_jobs(r->node) != jobs || (frame && r->pending_gw.count != pending);
-            enum outcome got = judge(err, frame, asy_metric_get(ASY_M_link_frames_dropped_total) - dropped,
-                                     asy_metric_get(ASY_M_link_violations_total) - violations, ran_now,
-                                     r->pending_gw.count != pending);
+                           asy_link_node_jobs(r->node) != jobs ||
+                           (frame && r->pending_gw.count != pending);
+            enum outcome got =
+                judge(err, frame, asy_metric_get(ASY_M_link_frames_dropped_total) - dropped,
+                      asy_metric_get(ASY_M_link_violations_total) - violations, ran_now,
+                      r->pending_gw.count != pending);
             enum state next = got == PEER || got == ENDS ? want.next : node_probe(r);
             if (got != want.outcome || next != want.next) {
                 complain("node", row, state, got, next);

@@ -1,6 +1,7 @@
-/* The node, whole, on a real chain, against a gateway that the test plays by hand through the gateway's end of the link: it registers, judges
- * tickets by their caps on chain, answers within its credit, signs for what was kept, sends again what was not signed, and does not work for
- * a gateway that leaves out its receipts. */
+/* The node, whole, on a real chain, against a gateway that the test plays by hand through the
+ * gateway's end of the link: it registers, judges tickets by their caps on chain, answers within
+ * its credit, signs for what was kept, sends again what was not signed, and does not work for a
+ * gateway that leaves out its receipts. */
 #include <dirent.h>
 #include <unistd.h>
 
@@ -10,22 +11,22 @@
 #include "node/node.h"
 #include "sample/sample.h"
 
-#define SECOND  1000000000ull              /* ns */
-#define USD(n)  ((asy_u128)(n) * 1000000u) /* base units */
+#define SECOND  1000000000ull            /* ns */
+#define USD(n)  ((asy_u128)(n)*1000000u) /* base units */
 #define PICO(n) (USD(n) * 1000000u)
 #define ETHER   ((asy_u128)1000000000000000000u)
 
 enum { CHAIN_ID = 31337, PRICE_IN = 10000, PRICE_OUT = 40000, SLOTS = 4, MAX_SEEN = 64 };
 
 static struct asy_why why; /* of the last call */
-#define MUST(call)                                                                                \
-    do {                                                                                          \
-        enum asy_err must_ = (call);                                                              \
-        if (must_ != ASY_OK) {                                                                    \
-            fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call,                     \
-                    asy_err_name(must_), why.text);                                               \
-            exit(1);                                                                              \
-        }                                                                                         \
+#define MUST(call)                                                                                 \
+    do {                                                                                           \
+        enum asy_err must_ = (call);                                                               \
+        if (must_ != ASY_OK) {                                                                     \
+            fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call, asy_err_name(must_), \
+                    why.text);                                                                     \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 static uint64_t mono_ns(void) { return asy_env_mono_ns(asy_env_system()); }
@@ -39,17 +40,17 @@ static void on_hook(void *arg) {
         asy_loop_stop(loop);
     }
 }
-#define UNTIL(cond)                                                                               \
-    for (uint64_t until_ = mono_ns() + 60 * SECOND; !(cond);) {                                   \
-        hook_calls = 0;                                                                           \
-        asy_loop_run(loop);                                                                       \
-        if (mono_ns() > until_) {                                                                 \
-            fprintf(stderr, "line %d: never: %s\n", __LINE__, #cond);                             \
-            exit(1);                                                                              \
-        }                                                                                         \
+#define UNTIL(cond)                                                                                \
+    for (uint64_t until_ = mono_ns() + 60 * SECOND; !(cond);) {                                    \
+        hook_calls = 0;                                                                            \
+        asy_loop_run(loop);                                                                        \
+        if (mono_ns() > until_) {                                                                  \
+            fprintf(stderr, "line %d: never: %s\n", __LINE__, #cond);                              \
+            exit(1);                                                                               \
+        }                                                                                          \
     }
 
-/* ---- the chain ------------------------------------------------------------------------------------------ */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 struct actor {
     struct asy_signer *signer;
@@ -76,18 +77,20 @@ static void actor_init(struct actor *a, uint8_t number, enum asy_signer_role rol
 
 static void send_tx(struct actor *from, const struct asy_addr *to, struct asy_buf *data) {
     struct asy_evm_intent intent = {.to = to, .data = asy_buf_bytes(data)};
-    struct asy_evm_submit_options options = {.confirmations = 1, .deadline_ns = mono_ns() + 60 * SECOND};
+    struct asy_evm_submit_options options = {.confirmations = 1,
+                                             .deadline_ns = mono_ns() + 60 * SECOND};
     struct asy_evm_receipt receipt;
     MUST(asy_evm_submit(&from->account, evm, &receipt, NULL, &intent, &options, &why));
     asy_buf_clear(data);
 }
-#define DO(from, to, encode)                                                                      \
-    do {                                                                                          \
-        MUST(encode);                                                                             \
-        send_tx((from), &market.to, &data);                                                       \
+#define DO(from, to, encode)                                                                       \
+    do {                                                                                           \
+        MUST(encode);                                                                              \
+        send_tx((from), &market.to, &data);                                                        \
     } while (0)
 
-/* False: anvil is not installed. The requester has money, and a signed cap that is not registered yet. */
+/* False: anvil is not installed. The requester has money, and a signed cap that is not registered
+ * yet. */
 static bool chain_begin(void) {
     const char *bin = getenv("ANVIL") != NULL ? getenv("ANVIL") : ".deps/bin/anvil";
     if (access(bin, X_OK) != 0) {
@@ -125,7 +128,8 @@ static bool chain_begin(void) {
                                            .guardian = owner.addr,
                                            .admin = owner.addr,
                                            .token_holder = owner.addr};
-    MUST(asy_evm_deploy_market(&owner.account, evm, &market, &params, NULL, mono_ns() + 60 * SECOND, &why));
+    MUST(asy_evm_deploy_market(&owner.account, evm, &market, &params, NULL, mono_ns() + 60 * SECOND,
+                               &why));
     asy_domain_init(&domain, market.chain_id, &market.vault);
     MUST(asy_signer_set_domain(gateway.signer, &domain));
     MUST(asy_signer_set_domain(requester.signer, &domain));
@@ -137,7 +141,8 @@ static bool chain_begin(void) {
     DO(&owner, token, asy_evm_enc_transfer(&data, &gateway.addr, ETHER));
     DO(&gateway, token, asy_evm_enc_approve(&data, &market.stake_registry, ETHER));
     DO(&gateway, stake_registry,
-       asy_evm_enc_stake_register(&data, ASY_EVM_ROLE_GATEWAY, ETHER, (struct asy_bytes){0}, &no_key));
+       asy_evm_enc_stake_register(&data, ASY_EVM_ROLE_GATEWAY, ETHER, (struct asy_bytes){0},
+                                  &no_key));
     DO(&owner, usd, asy_evm_enc_mint(&data, &requester.addr, USD(100)));
     DO(&requester, usd, asy_evm_enc_approve(&data, &market.vault, USD(100)));
     DO(&requester, vault, asy_evm_enc_deposit(&data, &requester.addr, (uint64_t)USD(100)));
@@ -187,7 +192,7 @@ static void chain_end(void) {
     CHECK(rmdir(dir) == 0);
 }
 
-/* ---- the gateway, played ------------------------------------------------------------------------------------ */
+/* ---- the gateway, played --------------------------------------------------------------------- */
 
 struct seen { /* a job, as the gateway's end of the link told it */
     struct asy_terms terms;
@@ -218,11 +223,12 @@ static void gw_send(void *arg, struct asy_bytes frame) {
         CHECK_OK(asy_ws_send(ws, frame));
     }
 }
-static enum asy_err gw_hello(void *arg, const struct asy_link_hello *hello, struct asy_link_welcome *w,
-                             struct asy_why *reterr_why) {
+static enum asy_err gw_hello(void *arg, const struct asy_link_hello *hello,
+                             struct asy_link_welcome *w, struct asy_why *reterr_why) {
     (void)arg;
     (void)reterr_why;
-    CHECK(asy_addr_eq(&hello->node, &worker.addr) && hello->slots == SLOTS && hello->model_count == 1);
+    CHECK(asy_addr_eq(&hello->node, &worker.addr) && hello->slots == SLOTS &&
+          hello->model_count == 1);
     CHECK(hello->tickets_have <= books.tickets_signed);
     tickets_have = hello->tickets_have;
     hello_came = true;
@@ -263,8 +269,8 @@ static void gw_tokens(void *arg, uint64_t job, void *user, const uint32_t *ids, 
     s->tokens += count;
     CHECK_OK(asy_buf_add_bytes(&s->text, text));
 }
-static void check_receipt(const struct asy_receipt *r, const struct asy_terms *terms, const uint32_t *ids,
-                          const struct asy_hash *prompt, int line) {
+static void check_receipt(const struct asy_receipt *r, const struct asy_terms *terms,
+                          const uint32_t *ids, const struct asy_hash *prompt, int line) {
     struct asy_hash output;
     enum asy_err err = asy_receipt_check(r, terms, &why);
     asy_output_digest(&output, prompt, ids, (uint32_t)r->out_tokens);
@@ -324,12 +330,12 @@ static void ws_open(void *arg, struct asy_ws *opened, const char *peer) {
     (void)arg;
     (void)peer;
     ws = opened;
-    struct asy_link_gw_options options = {
-        .env = asy_env_system(),
-        .domain = &domain,
-        .signer = gateway.signer,
-        .on = {gw_send, gw_hello, gw_status, gw_accept, gw_reject, gw_fail, gw_tokens, gw_done, gw_resent,
-               gw_checkpoint, gw_signed}};
+    struct asy_link_gw_options options = {.env = asy_env_system(),
+                                          .domain = &domain,
+                                          .signer = gateway.signer,
+                                          .on = {gw_send, gw_hello, gw_status, gw_accept, gw_reject,
+                                                 gw_fail, gw_tokens, gw_done, gw_resent,
+                                                 gw_checkpoint, gw_signed}};
     link_gw = asy_link_gw_new(&options);
 }
 /* What the node lacks is sent again, what was never signed will be. */
@@ -428,7 +434,8 @@ static struct seen *offer(const char *text, uint32_t credit, uint32_t max_out) {
     asy_test_fill(&o.seed, sizeof o.seed);
     asy_object_hash(&s->terms.cap, ASY_OBJ_CAP, &cap);
     asy_api_request_digest(&s->terms.request, asy_buf_bytes(&messages));
-    asy_job_sampling_hash(&s->terms.sampling, asy_bytes_of(encoded, sizeof encoded), &o.seed, o.stops, 0);
+    asy_job_sampling_hash(&s->terms.sampling, asy_bytes_of(encoded, sizeof encoded), &o.seed,
+                          o.stops, 0);
     o.terms = &s->terms;
     o.messages = asy_buf_bytes(&messages);
     o.settings = asy_bytes_of(encoded, sizeof encoded);
@@ -438,7 +445,7 @@ static struct seen *offer(const char *text, uint32_t credit, uint32_t max_out) {
     return s;
 }
 
-/* ---- cases ------------------------------------------------------------------------------------------------------ */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static struct asy_node *node;
 static struct asy_node_config config;
@@ -497,7 +504,8 @@ static void test_too_long_prompt(void) {
     CHECK(s->rejected && s->reason == ASY_REJECT_PRICE); /* more output than it offers */
 }
 
-/* The link dies in mid-answer: what the gateway had taken for sure is signed for and sent again, with all that was not signed. */
+/* The link dies in mid-answer: what the gateway had taken for sure is signed for and sent again,
+ * with all that was not signed. */
 static void test_link_dies(void) {
     struct seen *s = offer("abcdefghijklmnopqrstuvwxyz", 2, 100);
     UNTIL(s->tokens == 2);
@@ -573,7 +581,8 @@ int main(void) {
     node_begin(); /* stakes, opens its link, dials */
     CHECK_U64(tickets_have, 0);
     bool active;
-    MUST(asy_evm_stake_active(evm, &active, &market.stake_registry, ASY_EVM_ROLE_NODE, &worker.addr, &why));
+    MUST(asy_evm_stake_active(evm, &active, &market.stake_registry, ASY_EVM_ROLE_NODE, &worker.addr,
+                              &why));
     MUST(asy_evm_vault_link_of(evm, &books.link, &market.vault, &gateway.addr, &worker.addr, &why));
     CHECK(active && books.link == 1);
 

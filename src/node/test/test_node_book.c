@@ -1,5 +1,5 @@
-/* The node's book: what goes in comes out, in order, also after the file was closed and opened; several gateways do not mix; what was not
- * committed is gone. */
+/* The node's book: what goes in comes out, in order, also after the file was closed and opened;
+ * several gateways do not mix; what was not committed is gone. */
 #include <unistd.h>
 
 #include "base/test.h"
@@ -34,7 +34,8 @@ static struct asy_receipt receipt_of(const struct asy_terms *terms, asy_u128 amo
     return r;
 }
 
-static struct asy_checkpoint checkpoint_of(uint8_t kind, uint64_t number, uint64_t first, uint32_t count) {
+static struct asy_checkpoint checkpoint_of(uint8_t kind, uint64_t number, uint64_t first,
+                                           uint32_t count) {
     struct asy_checkpoint c;
     asy_test_fill(&c, sizeof c);
     c.kind = kind;
@@ -149,7 +150,8 @@ static void test_checkpoints(void) {
     CHECK_OK(book_add_checkpoint(book, gateway, &tickets, &sigs[0])); /* sent again */
     for (int round = 0; round < 2; round++) {
         CHECK_OK(book_totals(book, &t, gateway));
-        CHECK(t.items == ITEMS && t.items_signed == 12 && t.checkpoint_next == 3 && t.tickets_have == 9);
+        CHECK(t.items == ITEMS && t.items_signed == 12 && t.checkpoint_next == 3 &&
+              t.tickets_have == 9);
         list_checkpoints(0, 0, 3);
         list_checkpoints(4, 1, 2);
         list_checkpoints(12, 3, 0);
