@@ -48,6 +48,9 @@ ASY_MUST_USE enum asy_err app_start_signer(struct asy_signer **ret_signer,
                                            const char *password_path,
                                            const struct asy_evm_market *market,
                                            struct asy_why *why);
+/* Keeps this folder for this process until it ends: two programs with one database would sell the
+ * same sequence numbers. Call after the signer was forked. errors: IO; CONFLICT it is taken */
+ASY_MUST_USE enum asy_err app_lock_folder(const char *path, struct asy_why *why);
 /* The real path of this program; static storage. */
 const char *app_self(void);
 /* Tells whoever started this program that it is ready: one line of JSON on the descriptor, then

@@ -99,23 +99,25 @@ static enum asy_err on_stream(void *arg, struct asy_bytes chunk) {
     return ASY_OK;
 }
 
-/* A number as the user typed it, which must be one JSON number of that kind. */
-static bool put_number(struct asy_jw *w, const char *key, const char *text, bool whole) {
+/* Is what the user typed one JSON number of that kind, or nothing? */
+static bool is_number(const char *text, bool whole) {
     struct asy_json *v;
     if (text == NULL) {
         return true;
     }
-    bool ok = asy_json_parse(&v, asy_bytes_cstr(text), 1, NULL) == ASY_OK;
-    if (ok) {
-        enum asy_json_type type = asy_json_type(v);
-        ok = type == ASY_JSON_INT || (!whole && type == ASY_JSON_REAL);
-        asy_json_free(v);
+    if (asy_json_parse(&v, asy_bytes_cstr(text), 1, NULL) != ASY_OK) {
+        return false;
     }
-    if (ok) {
+    enum asy_json_type type = asy_json_type(v);
+    asy_json_free(v);
+    return type == ASY_JSON_INT || (!whole && type == ASY_JSON_REAL);
+}
+
+static void put_number(struct asy_jw *w, const char *key, const char *text) {
+    if (text != NULL) {
         asy_jw_key(w, key);
         asy_jw_raw(w, asy_bytes_cstr(text));
     }
-    return ok;
 }
 
 static int chat_body(struct chat *chat, struct asy_buf *body, struct asy_bytes prompt) {
@@ -129,9 +131,9 @@ static int chat_body(struct chat *chat, struct asy_buf *body, struct asy_bytes p
     asy_jw_kv_str(&w, "content", prompt);
     asy_jw_end(&w);
     asy_jw_end(&w);
-    bool good = put_number(&w, "max_completion_tokens", chat->max_tokens, true) &&
-                put_number(&w, "temperature", chat->temperature, false) &&
-                put_number(&w, "seed", chat->seed, true);
+    put_number(&w, "max_completion_tokens", chat->max_tokens);
+    put_number(&w, "temperature", chat->temperature);
+    put_number(&w, "seed", chat->seed);
     if (chat->stream) {
         asy_jw_kv_bool(&w, "stream", true);
         asy_jw_kv_object(&w, "stream_options");
@@ -140,10 +142,6 @@ static int chat_body(struct chat *chat, struct asy_buf *body, struct asy_bytes p
     }
     asy_jw_end(&w);
     enum asy_err err = asy_jw_finish(&w);
-    if (!good) {
-        return client_usage(chat->c.name,
-                            "--max-tokens and --seed take whole numbers, --temperature a number");
-    }
     return err == ASY_OK ? 0 : app_fail(chat->c.name, err, NULL);
 }
 
@@ -329,6 +327,11 @@ int cmd_chat(int argc, char **argv) {
     }
     if (chat.model != NULL && !asy_utf8_valid(asy_bytes_cstr(chat.model))) {
         return client_usage(chat.c.name, "--model must be UTF-8");
+    }
+    if (!is_number(chat.max_tokens, true) || !is_number(chat.seed, true) ||
+        !is_number(chat.temperature, false)) {
+        return client_usage(chat.c.name,
+                            "--max-tokens and --seed take whole numbers, --temperature a number");
     }
     return chat_run(&chat, argc - optind, argv + optind);
 }

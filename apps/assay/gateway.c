@@ -83,6 +83,9 @@ static enum asy_err run(const struct settings *s, struct asy_why *why) {
         err = app_start_signer(&signer, ASY_SIGNER_GATEWAY, s->key, s->password, &market, why);
     }
     if (err == ASY_OK) {
+        err = app_lock_folder(s->data, why);
+    }
+    if (err == ASY_OK) {
         err = asy_loop_new(&loop, why);
     }
     struct asy_gateway_config config = {

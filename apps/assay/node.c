@@ -190,6 +190,9 @@ static enum asy_err run(const struct settings *s, struct asy_why *why) {
         config.signer = signer;
     }
     if (err == ASY_OK) {
+        err = app_lock_folder(s->data, why);
+    }
+    if (err == ASY_OK) {
         err = asy_loop_new(&loop, why);
     }
     if (err == ASY_OK) {

@@ -7,7 +7,7 @@
 #include "money/money.h"
 
 static const char help[] =
-    "usage: assay wallet new FILE --password-file FILE\n"
+    "usage: assay wallet new FILE --password-file FILE [--type TYPE]\n"
     "       assay wallet show FILE [--password-file FILE]\n"
     "       assay wallet sign-cap --key FILE --password-file FILE --gateway ADDR\n"
     "           (--market FILE | --chain-id N --vault ADDR) --max-spend USD --max-locked USD\n"
@@ -29,6 +29,7 @@ static const char help[] =
     "  withdraw             move AMOUNT dollars, or `all`, that are not in a lane out of it\n"
     "  balance              what the account has: in its own hands, in the Vault, in a lane\n\n"
     "  --key FILE           your key file; --password-file FILE: the file with its password\n"
+    "  --type TYPE          account (default), or x25519: a node's key for sealed jobs\n"
     "  --gateway ADDR       the gateway's address: GET /v1/domain tells it\n"
     "  --market FILE        addresses of the market's contracts, as `assay up` writes them\n"
     "  --chain-id N, --vault ADDR  the same for sign-cap, where there is no such file\n"
@@ -59,6 +60,7 @@ enum {
     OPT_TO,
     OPT_RPC,
     OPT_ACCOUNT,
+    OPT_TYPE,
     OPT_END
 };
 #define VALUE(name, id)                                                                            \
@@ -79,6 +81,7 @@ static const struct option options[] = {VALUE("key", OPT_KEY),
                                         VALUE("to", OPT_TO),
                                         VALUE("rpc", OPT_RPC),
                                         VALUE("account", OPT_ACCOUNT),
+                                        VALUE("type", OPT_TYPE),
                                         VALUE("api-key-file", OPT_KEY_FILE),
                                         CLIENT_OPTION_HELP};
 
@@ -167,16 +170,34 @@ static bool get_seconds(const struct words *w, int id, uint64_t *ret) {
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
+static void generate(struct asy_secret *ret_secret, enum asy_key_kind kind) {
+    struct asy_seckey key;
+    if (kind != ASY_KEY_SECP256K1) {
+        asy_env_random(asy_env_system(), ret_secret->b, sizeof ret_secret->b);
+        return;
+    }
+    asy_seckey_generate(&key, asy_env_system());
+    static_assert(sizeof ret_secret->b == sizeof key.b, "a key file keeps the scalar");
+    memcpy(ret_secret->b, key.b, sizeof ret_secret->b);
+    asy_secret_wipe(&key, sizeof key);
+}
+
 static int cmd_new(const struct words *w) {
     struct asy_why why = {{0}, {0}};
     struct asy_buf password;
-    struct asy_seckey key;
     struct asy_secret secret;
     struct asy_keyfile file;
+    const char *type = w->value[OPT_TYPE] != NULL ? w->value[OPT_TYPE] : "account";
+    bool x25519 = strcmp(type, "x25519") == 0;
+    enum asy_key_kind kind = x25519 ? ASY_KEY_X25519 : ASY_KEY_SECP256K1;
     if (w->word == NULL) {
         return client_usage(w->name, "name the file to write");
     }
     if (!need(w, OPT_PASSWORD)) {
+        return 2;
+    }
+    if (!x25519 && strcmp(type, "account") != 0) {
+        (void)bad(w, OPT_TYPE, "account or x25519");
         return 2;
     }
     asy_buf_init(&password, 4096);
@@ -185,12 +206,9 @@ static int cmd_new(const struct words *w) {
         err = asy_why_set(&why, ASY_ERR_RANGE, NULL, "the password is empty");
     }
     if (err == ASY_OK) {
-        asy_seckey_generate(&key, asy_env_system());
-        static_assert(sizeof secret.b == sizeof key.b, "a key file keeps the scalar");
-        memcpy(secret.b, key.b, sizeof secret.b);
-        asy_secret_wipe(&key, sizeof key);
-        err = asy_keyfile_seal(&file, ASY_KEY_SECP256K1, &secret, asy_buf_bytes(&password),
-                               ASY_KDF_DEFAULT, asy_env_system());
+        generate(&secret, kind);
+        err = asy_keyfile_seal(&file, kind, &secret, asy_buf_bytes(&password), ASY_KDF_DEFAULT,
+                               asy_env_system());
         asy_secret_wipe(&secret, sizeof secret);
     }
     if (err == ASY_OK) {
