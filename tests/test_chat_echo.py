@@ -239,6 +239,7 @@ def keys(m):
     for c in (second, Client(m.base_url, "sk-assay-" + "A" * 43), Client(m.base_url, "x"), Client(m.base_url, ""), Client(m.base_url, "y" * 8000)):
         r = c.chat()
         assert r.status == 401 and r.error["code"] == "invalid_api_key" and r.error["type"] == "authentication_error", r
+        assert len(r.headers["x-request-id"]) == 32 and "x-assay-job-id" not in r.headers, r
     nobody = Client(m.base_url)
     for path in ("/v1/jobs", "/v1/credit", "/v1/usage", "/v1/receipts/0x" + "0" * 64):
         r = nobody.get(path)
@@ -260,7 +261,7 @@ def routes(m):
                          ("PUT", "/v1/models"), ("DELETE", "/v1/jobs"), ("OPTIONS", "/v1/models"), ("POST", "/v1/embeddings"),
                          ("GET", "/v1/settlement/x"), ("GET", "/v1/settlement/99999")):
         r = m.client.request(method, path)
-        assert r.status in (404, 405) and r.error, (method, path, r)
+        assert r.status in (404, 405) and r.error and len(r.headers["x-request-id"]) == 32, (method, path, r)
     assert m.admin.get("/admin/nothing").status == 404
     head = m.client.request("HEAD", "/v1/models")
     assert head.status == 200 and head.body == b"", head

@@ -32,7 +32,8 @@ static void answer_error(struct job *job, enum asy_err err, const struct asy_why
     job->req = NULL;
     asy_http_set_user(req, NULL);
     if (!job->streaming) {
-        gateway_respond_error(job->g, req, err, why);
+        const struct asy_hash *id = asy_hash_is_zero(&job->id) ? NULL : &job->id;
+        gateway_respond_job_error(job->g, req, job->request_id, id, err, why);
         return;
     }
     asy_metric_add(ASY_M_http_errors_total, 1);
@@ -415,16 +416,16 @@ void chat_start(struct asy_gateway *g, struct asy_http_req *req, struct asy_acco
     asy_metric_set(ASY_M_jobs_inflight, g->job_count);
     asy_http_set_user(req, job);
 
-    uint8_t random[32];
+    uint8_t random[16];
     asy_env_random(g->env, random, sizeof random);
-    asy_hex_encode(job->request_id, random, 16);
+    memcpy(job->request_id, g->request_id, sizeof job->request_id);
     enum asy_err err = parse(job, &why);
     if (err != ASY_OK) {
         answer_error(job, err, &why);
         finish_job(job);
         return;
     }
-    asy_job_id(&job->id, &g->self, random + 16, &job->request_digest);
+    asy_job_id(&job->id, &g->self, random, &job->request_digest);
     char id[ASY_HASH_TEXT];
     asy_hash_format(id, &job->id);
     (void)snprintf(job->receipt_url, sizeof job->receipt_url, "/v1/receipts/%s", id);

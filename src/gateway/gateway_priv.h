@@ -120,6 +120,7 @@ struct asy_gateway {
     struct job *jobs, *jobs_tail;
     struct orphan *orphans;
     struct asy_arena scratch; /* of one request or callback */
+    char request_id[33];      /* of the HTTP request that is being routed */
     struct asy_buf body;      /* of one response */
     uint32_t node_count, job_count, waiting_count;
     bool slot_freed; /* since the last turn: jobs that wait may find a node */
@@ -139,6 +140,10 @@ void gateway_on_drain(void *arg, struct asy_http_req *req);
 const char *gateway_on_error(void *arg, int status, const char *text, struct asy_buf *ret_body);
 void gateway_respond(struct asy_gateway *g, struct asy_http_req *req, int status,
                      struct asy_bytes body);
+/* The same for a request that became a job; job_id NULL: it has none yet. */
+void gateway_respond_job_error(struct asy_gateway *g, struct asy_http_req *req,
+                               const char *request_id, const struct asy_hash *job_id,
+                               enum asy_err err, const struct asy_why *why);
 void gateway_respond_error(struct asy_gateway *g, struct asy_http_req *req, enum asy_err err,
                            const struct asy_why *why);
 /* The account of the request's API key, or NULL after a 401 was sent. */

@@ -7,8 +7,8 @@ static const struct asy_http_header json_header = {"Content-Type", "application/
 
 void gateway_respond(struct asy_gateway *g, struct asy_http_req *req, int status,
                      struct asy_bytes body) {
-    (void)g;
-    enum asy_err err = asy_http_respond(req, status, &json_header, 1, body);
+    const struct asy_http_header headers[2] = {json_header, {"x-request-id", g->request_id}};
+    enum asy_err err = asy_http_respond(req, status, headers, ASY_COUNT(headers), body);
     if (err != ASY_OK) {
         asy_http_abort(req);
     }
@@ -16,10 +16,20 @@ void gateway_respond(struct asy_gateway *g, struct asy_http_req *req, int status
 
 void gateway_respond_error(struct asy_gateway *g, struct asy_http_req *req, enum asy_err err,
                            const struct asy_why *why) {
+    gateway_respond_job_error(g, req, g->request_id, NULL, err, why);
+}
+
+void gateway_respond_job_error(struct asy_gateway *g, struct asy_http_req *req,
+                               const char *request_id, const struct asy_hash *job_id,
+                               enum asy_err err, const struct asy_why *why) {
     asy_metric_add(ASY_M_http_errors_total, 1);
-    struct asy_http_header headers[2] = {json_header};
-    size_t count = 1;
-    char retry[16];
+    struct asy_http_header headers[4] = {json_header, {"x-request-id", request_id}};
+    size_t count = 2;
+    char retry[16], id[ASY_HASH_TEXT];
+    if (job_id != NULL) {
+        asy_hash_format(id, job_id);
+        headers[count++] = (struct asy_http_header){"x-assay-job-id", id};
+    }
     unsigned after = asy_api_retry_after_s(err);
     if (after != 0) {
         (void)snprintf(retry, sizeof retry, "%u", after);
@@ -413,6 +423,9 @@ static void route_post(struct asy_gateway *g, struct asy_http_req *req, struct a
 void gateway_on_request(void *arg, struct asy_http_req *req) {
     struct asy_gateway *g = arg;
     asy_metric_add(ASY_M_http_requests_total, 1);
+    uint8_t random[16];
+    asy_env_random(g->env, random, sizeof random);
+    asy_hex_encode(g->request_id, random, sizeof random);
     asy_buf_clear(&g->body);
     struct asy_bytes path = asy_http_path(req), rest;
     const char *method = asy_http_method(req);
