@@ -127,7 +127,7 @@ enum asy_err app_lock_folder(const char *path, struct asy_why *why) {
     }
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         close(fd);
-        return asy_why_set(why, ASY_ERR_CONFLICT, NULL, "%.180s is in use by another program",
+        return asy_why_set(why, ASY_ERR_CONFLICT, NULL, "%.180s is used by a running program",
                            path);
     }
     return ASY_OK; /* held by the open descriptor until this process ends */
