@@ -238,39 +238,40 @@ static enum asy_err start_node(struct up *u, uint32_t i, struct asy_why *why) {
     return start_child(u, c, line, why);
 }
 
-static void stop_child(struct up_child *c, uint64_t deadline_ns) {
-    if (c->pid == 0) {
-        return;
+/* Asks once: a second signal tells a node or gateway to drop the jobs that it would let finish. */
+static void ask_child(const struct up_child *c) {
+    if (c->pid != 0) {
+        (void)kill(c->pid, SIGTERM);
     }
-    (void)kill(c->pid, SIGTERM);
-    for (;;) {
+}
+
+static void await_child(struct up_child *c, uint64_t deadline_ns) {
+    while (c->pid != 0) {
         int status;
         pid_t got = waitpid(c->pid, &status, WNOHANG);
         if (got == c->pid || (got < 0 && errno == ECHILD)) {
-            break;
-        }
-        if (now_ns() > deadline_ns) {
+            c->pid = 0;
+        } else if (now_ns() > deadline_ns) {
             (void)kill(c->pid, SIGKILL);
             (void)waitpid(c->pid, &status, 0);
-            break;
+            c->pid = 0;
+        } else {
+            struct timespec pause = {0, 5000000};
+            (void)nanosleep(&pause, NULL);
         }
-        struct timespec pause = {0, 5000000};
-        (void)nanosleep(&pause, NULL);
     }
-    c->pid = 0;
 }
 
 static void stop_all(struct up *u) {
     for (uint32_t i = 0; i < u->s.nodes; i++) {
-        if (u->nodes[i].pid != 0) {
-            (void)kill(u->nodes[i].pid, SIGTERM); /* all at once; then one by one */
-        }
+        ask_child(&u->nodes[i]);
     }
     uint64_t deadline = now_ns() + 12000000000ull;
     for (uint32_t i = 0; i < u->s.nodes; i++) {
-        stop_child(&u->nodes[i], deadline);
+        await_child(&u->nodes[i], deadline);
     }
-    stop_child(&u->gateway, deadline);
+    ask_child(&u->gateway);
+    await_child(&u->gateway, deadline);
     if (u->anvil.pid != 0 && asy_evm_anvil_stop(&u->anvil, now_ns() + 10000000000ull) != ASY_OK) {
         up_say(u, "chain", "anvil had to be killed: its last second is lost");
     }
