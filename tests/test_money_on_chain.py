@@ -137,6 +137,17 @@ def receipts_verify(m):
 
 
 @case
+def models_are_registered(m):
+    """What the receipts of the market's own nodes name as their model stands in ModelRegistry."""
+    registry = m.contracts["ModelRegistry"]
+    job = next(job for job in m.client.jobs() if job["status"] == "done" and job["model"] == "echo")
+    segment = json.loads(m.client.get(f"/v1/receipts/{job['id']}").body)["segments"][0]
+    digest = int(segment["terms"]["model"], 16)
+    count = m.rpc.view(registry, "count()")[0]
+    assert [m.rpc.view(registry, "digestAt(uint256)", i)[0] for i in range(count)] == [digest]
+
+
+@case
 def a_lane_verifies(m):
     for c in CLIENTS[1:]:
         place = c.receipt(c.jobs()[-1]["id"])["segments"][0]["settlement"]

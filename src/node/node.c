@@ -31,8 +31,8 @@ void node_wake(struct asy_node *n) { wake_by(n, 0); }
 
 struct register_task {
     struct asy_node *n;
-    struct asy_addr self, gateway, registry, vault, token;
-    struct asy_hash x25519;
+    struct asy_addr self, gateway, registry, vault, token, models;
+    struct asy_hash x25519, model;
     bool registers;
     asy_u128 stake;
     uint32_t link;
@@ -52,6 +52,25 @@ static enum asy_err call(struct asy_evm *evm, struct asy_evm_account *account,
     enum asy_err err = asy_evm_submit(account, evm, &receipt, NULL, &intent, &options, why);
     asy_buf_clear(data);
     return err;
+}
+
+/* The model's manifest digest stands on chain, so that what a receipt names can be looked up. */
+static enum asy_err register_model(struct register_task *t, struct asy_evm *evm,
+                                   struct asy_evm_account *account, struct asy_buf *data,
+                                   struct asy_why *why) {
+    static const struct asy_hash no_root;
+    struct asy_addr publisher;
+    bool official;
+    ASY_TRY(asy_evm_model_publisher(evm, &publisher, &official, &t->models, &t->model, why));
+    if (!asy_addr_is_zero(&publisher)) {
+        return ASY_OK;
+    }
+    enum asy_err err =
+        call(evm, account, &t->models, data,
+             asy_evm_enc_model_register(data, &t->model, asy_bytes_cstr(t->n->c.model.name),
+                                        (struct asy_bytes){0}, &no_root),
+             why);
+    return err == ASY_ERR_REVERTED ? ASY_OK : err; /* another node was faster */
 }
 
 static enum asy_err register_run(void *task, struct asy_evm *evm, struct asy_evm_account *account,
@@ -85,6 +104,9 @@ static enum asy_err register_run(void *task, struct asy_evm *evm, struct asy_evm
             }
         }
     }
+    if (err == ASY_OK && t->active && t->registers) {
+        err = register_model(t, evm, account, &data, why);
+    }
     asy_buf_done(&data);
     return err;
 }
@@ -114,6 +136,8 @@ static void start_register(struct asy_node *n) {
                                 .registry = n->c.market->stake_registry,
                                 .vault = n->c.market->vault,
                                 .token = n->c.market->token,
+                                .models = n->c.market->model_registry,
+                                .model = n->c.model.digest,
                                 .registers = n->c.registers,
                                 .stake = n->c.stake * ASY_STAKE_PER_PICO};
     memcpy(t->x25519.b, n->c.x25519.b, 32);

@@ -38,7 +38,7 @@ struct asy_node_config {
     struct asy_engine_echo_config echo; /* used when use_llama is false */
     bool use_llama;
     struct asy_engine_llama_config llama;
-    bool registers; /* registers itself, with this stake, if it is not registered yet */
+    bool registers; /* registers itself with this stake, and its model */
     asy_u128 stake; /* pico-units of the stake token */
     uint64_t
         claim_interval_ms; /* how often it looks whether there is something to claim; 0: 60,000 */
