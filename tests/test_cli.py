@@ -413,5 +413,16 @@ def a_new_customer(m):
     assert "0 USD in the vault" in balance()
     run("wallet", "withdraw", *mine, *chain, "all", status=1)
 
+    lane = ["wallet", "close-lane", *mine, *chain, "--gateway", m.info["gateway"]]
+    assert "no lane" in run("wallet", "close-lane", *mine, *chain, "--gateway", account, status=1).err
+    assert "notice given" in run(*lane).out
+    assert "can be closed in" in run(*lane, status=1).err
+    assert "can be closed from" in balance("--key", key, "--gateway", m.info["gateway"])
+    m.rpc("evm_increaseTime", 24 * 3600 + 1)
+    m.rpc("evm_mine")
+    assert "is closed" in run(*lane).out
+    assert run("wallet", "withdraw", *mine, *chain, "all").out.startswith("withdrew ")
+    assert "no lane" in run(*lane, status=1).err
+
 
 main(lambda: Market("--model", "echo"))

@@ -14,6 +14,8 @@ static const char help[] =
     "           --max-price-in USD --max-price-out USD --deadline TIME --nonce N [--register URL]\n"
     "       assay wallet deposit|withdraw --key FILE --password-file FILE --rpc URL\n"
     "           --market FILE AMOUNT\n"
+    "       assay wallet close-lane --key FILE --password-file FILE --rpc URL --market FILE\n"
+    "           --gateway ADDR\n"
     "       assay wallet balance (--key FILE | --account ADDR) --rpc URL --market FILE\n"
     "           [--gateway ADDR]\n\n"
     "Your money stands in the market's Vault, in your name. You sign one cap per gateway: what it\n"
@@ -27,6 +29,8 @@ static const char help[] =
     "  sign-cap             print a signed spending cap: the body of POST /v1/caps\n"
     "  deposit              move AMOUNT dollars of the payment token into the Vault\n"
     "  withdraw             move AMOUNT dollars, or `all`, that are not in a lane out of it\n"
+    "  close-lane           take your money back from a gateway: the first call gives notice, and\n"
+    "                       one after the notice moves what the gateway has not debited out\n"
     "  balance              what the account has: in its own hands, in the Vault, in a lane\n\n"
     "  --key FILE           your key file; --password-file FILE: the file with its password\n"
     "  --type TYPE          account (default), or x25519: a node's key for sealed jobs\n"
@@ -526,6 +530,60 @@ static int cmd_withdraw(const struct words *w) {
     return move_money(w, false);
 }
 
+/* Notice, or the end: whichever is due. */
+static enum asy_err close_lane(struct purse *p, const struct asy_addr *gateway,
+                               struct asy_why *why) {
+    uint32_t id;
+    struct asy_evm_lane lane;
+    struct asy_evm_block now;
+    struct asy_buf data;
+    ASY_TRY(asy_evm_vault_lane_of(p->evm, &id, &p->market.vault, gateway, &p->addr, why));
+    if (id == 0) {
+        return asy_why_set(why, ASY_ERR_NOT_FOUND, NULL, "you have no lane at this gateway");
+    }
+    ASY_TRY(asy_evm_vault_lane(p->evm, &lane, &p->market.vault, gateway, id, why));
+    ASY_TRY(asy_evm_get_block_tag(p->evm, &now, ASY_EVM_LATEST, why));
+    if (lane.close_at_s != 0 && now.time_s < lane.close_at_s) {
+        return asy_why_set(why, ASY_ERR_STATE, NULL,
+                           "notice was given; lane %u can be closed in %llu s", id,
+                           (unsigned long long)(lane.close_at_s - now.time_s));
+    }
+    bool notice = lane.close_at_s == 0;
+    asy_buf_init(&data, 4096);
+    enum asy_err err = call(p, &p->market.vault, &data,
+                            notice ? asy_evm_enc_announce_close(&data, gateway)
+                                   : asy_evm_enc_close(&data, gateway),
+                            notice ? "giving notice" : "closing the lane", why);
+    asy_buf_done(&data);
+    if (err == ASY_OK && notice) {
+        err = asy_evm_vault_lane(p->evm, &lane, &p->market.vault, gateway, id, why);
+        if (err == ASY_OK) {
+            printf("notice given: lane %u can be closed from Unix time %llu on\n", id,
+                   (unsigned long long)lane.close_at_s);
+        }
+    } else if (err == ASY_OK) {
+        char text[ASY_USD_STR];
+        pico_text(text, lane.locked);
+        printf("lane %u is closed; %s USD are free to withdraw\n", id, text);
+    }
+    return err;
+}
+
+static int cmd_close_lane(const struct words *w) {
+    struct asy_why why = {{0}, {0}};
+    struct purse p = {0};
+    struct asy_addr gateway;
+    if (!need(w, OPT_KEY) || !need(w, OPT_PASSWORD) || !need(w, OPT_RPC) || !need(w, OPT_MARKET) ||
+        !need(w, OPT_GATEWAY) || !get_addr(w, OPT_GATEWAY, &gateway)) {
+        return 2;
+    }
+    enum asy_err err = purse_open(&p, w, &why);
+    err = err == ASY_OK ? purse_unlock(&p, w, &why) : err;
+    err = err == ASY_OK ? close_lane(&p, &gateway, &why) : err;
+    purse_done(&p);
+    return err == ASY_OK ? 0 : app_fail(w->name, err, &why);
+}
+
 static enum asy_err print_lane(struct purse *p, const struct asy_addr *gateway,
                                struct asy_why *why) {
     uint32_t id;
@@ -612,6 +670,7 @@ int cmd_wallet(int argc, char **argv) {
         {"sign-cap", "wallet sign-cap", cmd_sign_cap, false},
         {"deposit", "wallet deposit", cmd_deposit, true},
         {"withdraw", "wallet withdraw", cmd_withdraw, true},
+        {"close-lane", "wallet close-lane", cmd_close_lane, false},
         {"balance", "wallet balance", cmd_balance, false},
     };
     struct words w = {.name = argv[0]};
@@ -632,5 +691,6 @@ int cmd_wallet(int argc, char **argv) {
             return commands[i].run(&w);
         }
     }
-    return client_usage(argv[0], "say new, show, sign-cap, deposit, withdraw or balance");
+    return client_usage(argv[0],
+                        "say new, show, sign-cap, deposit, withdraw, close-lane or balance");
 }
