@@ -44,7 +44,8 @@ static void feed_begin(void) {
     if (!begun) {
         begun = true;
         rig_hello_default();
-        rig_begin(); /* lives as long as the process */
+        rig_begin();
+        (void)atexit(rig_end);
     }
     asy_test_env_init(&rig_env);
     asy_test_state = asy_test_seed_value = 1;
