@@ -109,13 +109,8 @@ static enum asy_err make_keys(struct up *u, struct asy_why *why) {
 static enum asy_err call(struct asy_evm *evm, struct actor *from, const struct asy_addr *to,
                          struct asy_buf *data, enum asy_err encoded, struct asy_why *why) {
     ASY_TRY(encoded);
-    struct asy_evm_intent intent = {.to = to, .data = asy_buf_bytes(data)};
-    struct asy_evm_submit_options options = {.confirmations = 1,
-                                             .stuck_ms = 30000,
-                                             .deadline_ns = asy_env_mono_ns(asy_env_system()) +
-                                                            90000000000ull};
-    struct asy_evm_receipt receipt;
-    enum asy_err err = asy_evm_submit(&from->account, evm, &receipt, NULL, &intent, &options, why);
+    enum asy_err err =
+        asy_evm_call_and_wait(&from->account, evm, NULL, to, asy_buf_bytes(data), 90, why);
     asy_buf_clear(data);
     return err;
 }
@@ -375,15 +370,7 @@ enum asy_err up_sign_cap(struct up *u, struct asy_buf *body, uint64_t nonce, str
     }
     actor_done(&who);
     ASY_TRY(err);
-    struct asy_jw w;
-    asy_jw_init(&w, body);
-    asy_jw_object(&w);
-    asy_jw_key(&w, "cap");
-    asy_object_write_json(&w, ASY_OBJ_CAP, &cap);
-    asy_jw_key(&w, "signature");
-    asy_jw_hex(&w, asy_bytes_of(sig.b, sizeof sig.b));
-    asy_jw_end(&w);
-    return asy_jw_finish(&w);
+    return asy_signed_cap_write_json(body, &cap, &sig);
 }
 
 /* ---- the receipt ----------------------------------------------------------------------------- */

@@ -266,19 +266,6 @@ static enum asy_err open_key(struct asy_signer **ret_signer, const struct words 
 
 /* ---- caps ------------------------------------------------------------------------------------ */
 
-static enum asy_err write_cap(struct asy_buf *buf, const struct asy_cap *cap,
-                              const struct asy_sig *sig) {
-    struct asy_jw w;
-    asy_jw_init(&w, buf);
-    asy_jw_object(&w);
-    asy_jw_key(&w, "cap");
-    asy_object_write_json(&w, ASY_OBJ_CAP, cap);
-    asy_jw_key(&w, "signature");
-    asy_jw_hex(&w, asy_bytes_of(sig->b, sizeof sig->b));
-    asy_jw_end(&w);
-    return asy_jw_finish(&w);
-}
-
 static int register_cap(const struct words *w, struct asy_bytes body) {
     struct client c = {
         .name = w->name, .base_url = w->value[OPT_REGISTER], .key_file = w->value[OPT_KEY_FILE]};
@@ -350,7 +337,7 @@ static int cmd_sign_cap(const struct words *w) {
     asy_signer_free(signer);
     struct asy_buf body;
     asy_buf_init(&body, 4096);
-    err = err == ASY_OK ? write_cap(&body, &cap, &sig) : err;
+    err = err == ASY_OK ? asy_signed_cap_write_json(&body, &cap, &sig) : err;
     if (err != ASY_OK) {
         rc = app_fail(w->name, err, NULL);
     } else {
@@ -399,15 +386,11 @@ static enum asy_err purse_unlock(struct purse *p, const struct words *w, struct 
 static enum asy_err call(struct purse *p, const struct asy_addr *to, struct asy_buf *data,
                          enum asy_err encoded, const char *what, struct asy_why *why) {
     ASY_TRY(encoded);
-    const struct asy_evm_intent intent = {.to = to, .data = asy_buf_bytes(data)};
-    const struct asy_evm_submit_options submit = {.confirmations = 1,
-                                                  .stuck_ms = 30000,
-                                                  .deadline_ns = asy_env_mono_ns(asy_env_system()) +
-                                                                 180000000000u};
     struct asy_evm_receipt receipt;
     char tx[ASY_HASH_TEXT];
     fprintf(stderr, "%s ...\n", what);
-    ASY_TRY(asy_evm_submit(&p->account, p->evm, &receipt, NULL, &intent, &submit, why));
+    ASY_TRY(
+        asy_evm_call_and_wait(&p->account, p->evm, &receipt, to, asy_buf_bytes(data), 180, why));
     asy_hash_format(tx, &receipt.tx_hash);
     fprintf(stderr, "  block %llu, transaction %s\n", (unsigned long long)receipt.block_number, tx);
     asy_buf_clear(data);

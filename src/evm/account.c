@@ -26,7 +26,7 @@ enum asy_err asy_evm_account_sync(struct asy_evm_account *acc, struct asy_evm *e
 
 void asy_evm_signed_done(struct asy_evm_signed *tx) { asy_buf_done(&tx->raw); }
 
-/* ---- signing ---- */
+/* ---- signing --------------------------------------------------------------------------------- */
 
 static enum asy_err sign_tx(struct asy_evm_account *acc, struct asy_evm_signed *ret_signed,
                             const struct asy_evm_tx *tx, struct asy_why *reterr_why) {
@@ -150,7 +150,7 @@ enum asy_err asy_evm_bump(struct asy_evm_account *acc, struct asy_evm *evm,
     return sign_tx(acc, ret_signed, &tx, reterr_why);
 }
 
-/* ---- sending ---- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 /* Why the endpoint refused bytes that it does not have: decided by the chain's state where
  * possible, since servers agree on no codes. */
@@ -232,7 +232,7 @@ enum asy_err asy_evm_send_stored(struct asy_evm *evm, struct asy_hash *ret_hash,
     return ASY_OK;
 }
 
-/* ---- waiting ---- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static uint32_t next_poll(uint32_t ms) {
     return ms + ms / 2 < POLL_MAX_MS ? ms + ms / 2 : POLL_MAX_MS;
@@ -306,7 +306,7 @@ enum asy_err asy_evm_wait_receipt(struct asy_evm *evm, struct asy_evm_receipt *r
     return err == ASY_ERR_AGAIN ? timed_out(reterr_why) : err;
 }
 
-/* ---- all in one ---- */
+/* ---- all in one ------------------------------------------------------------------------------ */
 
 struct submission {
     struct asy_evm_account *acc;
@@ -436,4 +436,18 @@ enum asy_err asy_evm_submit(struct asy_evm_account *acc, struct asy_evm *evm,
     }
     asy_evm_signed_done(&s.last);
     return err;
+}
+
+enum asy_err asy_evm_call_and_wait(struct asy_evm_account *acc, struct asy_evm *evm,
+                                   struct asy_evm_receipt *ret_receipt, const struct asy_addr *to,
+                                   struct asy_bytes data, uint32_t wait_s,
+                                   struct asy_why *reterr_why) {
+    const struct asy_evm_intent intent = {.to = to, .data = data};
+    const struct asy_evm_submit_options options = {
+        .confirmations = 1,
+        .stuck_ms = 30000,
+        .deadline_ns = asy_env_mono_ns(asy_env_system()) + wait_s * 1000000000ull};
+    struct asy_evm_receipt receipt;
+    return asy_evm_submit(acc, evm, ret_receipt != NULL ? ret_receipt : &receipt, NULL, &intent,
+                          &options, reterr_why);
 }

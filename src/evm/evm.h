@@ -303,6 +303,14 @@ ASY_MUST_USE enum asy_err asy_evm_submit(struct asy_evm_account *acc, struct asy
                                          const struct asy_evm_submit_options *options,
                                          struct asy_why *reterr_why);
 
+/* The plain case of asy_evm_submit: calls a contract and waits until the call is mined once,
+ * wait_s seconds at most, with higher fees each 30 s. ret_receipt may be NULL. The data of the
+ * receipt's logs is not kept. errors: those of asy_evm_submit */
+ASY_MUST_USE enum asy_err asy_evm_call_and_wait(struct asy_evm_account *acc, struct asy_evm *evm,
+                                                struct asy_evm_receipt *ret_receipt,
+                                                const struct asy_addr *to, struct asy_bytes data,
+                                                uint32_t wait_s, struct asy_why *reterr_why);
+
 /* ---- follower (pure) ------------------------------------------------------------------------- */
 
 /* Follows the logs of a chain through re-organisations. It holds the hashes of the last `depth`

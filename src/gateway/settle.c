@@ -90,18 +90,6 @@ static struct asy_evm_cap evm_cap(const struct asy_cap *c) {
                                 .deadline_s = c->deadline};
 }
 
-static enum asy_err send_call(struct asy_evm *evm, struct asy_evm_account *account,
-                              const struct asy_addr *to, struct asy_bytes data,
-                              struct asy_why *why) {
-    struct asy_evm_intent intent = {.to = to, .data = data};
-    struct asy_evm_submit_options options = {.confirmations = 1,
-                                             .stuck_ms = 30000,
-                                             .deadline_ns = asy_env_mono_ns(asy_env_system()) +
-                                                            WAIT_RECEIPT_S * 1000000000ull};
-    struct asy_evm_receipt receipt;
-    return asy_evm_submit(account, evm, &receipt, NULL, &intent, &options, why);
-}
-
 static enum asy_err look(struct account_task *t, struct asy_evm *evm, struct asy_why *why) {
     ASY_TRY(asy_evm_vault_lane_of(evm, &t->facts.lane, &t->vault, &t->self, &t->requester, why));
     ASY_TRY(asy_evm_vault_free(evm, &t->facts.free, &t->vault, &t->requester, why));
@@ -134,7 +122,8 @@ static enum asy_err account_run(void *task, struct asy_evm *evm, struct asy_evm_
                                           t->pull)
                   : asy_evm_enc_pull(&data, &cap, t->pull);
         if (err == ASY_OK) {
-            err = send_call(evm, account, &t->vault, asy_buf_bytes(&data), why);
+            err = asy_evm_call_and_wait(account, evm, NULL, &t->vault, asy_buf_bytes(&data),
+                                        WAIT_RECEIPT_S, why);
         }
         asy_buf_done(&data);
     }

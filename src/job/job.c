@@ -312,17 +312,23 @@ static enum asy_err read_field(void *object, const struct field *f, const struct
     return ASY_ERR_INTERNAL;
 }
 
+enum asy_err asy_signed_cap_write_json(struct asy_buf *buf, const struct asy_cap *cap,
+                                       const struct asy_sig *sig) {
+    struct asy_jw w;
+    asy_jw_init(&w, buf);
+    asy_jw_object(&w);
+    asy_jw_key(&w, "cap");
+    asy_object_write_json(&w, ASY_OBJ_CAP, cap);
+    asy_jw_key(&w, "signature");
+    asy_jw_hex(&w, asy_bytes_of(sig->b, sizeof sig->b));
+    asy_jw_end(&w);
+    return asy_jw_finish(&w);
+}
+
 enum asy_err asy_object_read_json(void *ret_object, enum asy_object type,
                                   const struct asy_json *json, const char *at_text,
                                   struct asy_why *reterr_why) {
-    union { /* read aside, so that a failure touches nothing */
-        struct asy_cap cap;
-        struct asy_terms terms;
-        struct asy_receipt receipt;
-        struct asy_checkpoint checkpoint;
-        struct asy_ack ack;
-        struct asy_voucher voucher;
-    } read;
+    union asy_any_object read; /* aside, so that a failure touches nothing */
     static const size_t sizes[] = {
         [ASY_OBJ_CAP] = sizeof read.cap,         [ASY_OBJ_TERMS] = sizeof read.terms,
         [ASY_OBJ_RECEIPT] = sizeof read.receipt, [ASY_OBJ_CHECKPOINT] = sizeof read.checkpoint,

@@ -108,6 +108,16 @@ enum asy_object {
     ASY_OBJ_VOUCHER
 };
 
+/* Room for whichever it is. */
+union asy_any_object {
+    struct asy_cap cap;
+    struct asy_terms terms;
+    struct asy_receipt receipt;
+    struct asy_checkpoint checkpoint;
+    struct asy_ack ack;
+    struct asy_voucher voucher;
+};
+
 #define ASY_CAP_LEN        173u /* bytes of the canonical forms */
 #define ASY_TERMS_LEN      322u
 #define ASY_RECEIPT_LEN    122u
@@ -130,6 +140,10 @@ ASY_MUST_USE enum asy_err asy_object_decode(void *ret_object, enum asy_object ty
                                             struct asy_bytes in);
 /* Writes a JSON object as a value at the writer's place. */
 void asy_object_write_json(struct asy_jw *w, enum asy_object type, const void *object);
+/* {"cap":{...},"signature":"0x..."}: what POST /v1/caps takes. Appends to buf.
+ * errors: those of asy_jw_finish */
+ASY_MUST_USE enum asy_err asy_signed_cap_write_json(struct asy_buf *buf, const struct asy_cap *cap,
+                                                    const struct asy_sig *sig);
 /* Strict: every field once, none unknown; integers up to 2^63 - 1, amounts without leading zeros.
  * `at` is the object's place for messages, NULL for the root. errors: MISSING, UNKNOWN, TYPE,
  * RANGE, SYNTAX; OVERFLOW an amount of 2^128 or more; MISMATCH a mixed-case address whose checksum

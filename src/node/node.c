@@ -43,13 +43,7 @@ static enum asy_err call(struct asy_evm *evm, struct asy_evm_account *account,
                          const struct asy_addr *to, struct asy_buf *data, enum asy_err encoded,
                          struct asy_why *why) {
     ASY_TRY(encoded);
-    struct asy_evm_intent intent = {.to = to, .data = asy_buf_bytes(data)};
-    struct asy_evm_submit_options options = {.confirmations = 1,
-                                             .stuck_ms = 30000,
-                                             .deadline_ns = asy_env_mono_ns(asy_env_system()) +
-                                                            90000000000ull};
-    struct asy_evm_receipt receipt;
-    enum asy_err err = asy_evm_submit(account, evm, &receipt, NULL, &intent, &options, why);
+    enum asy_err err = asy_evm_call_and_wait(account, evm, NULL, to, asy_buf_bytes(data), 90, why);
     asy_buf_clear(data);
     return err;
 }

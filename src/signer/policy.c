@@ -42,7 +42,7 @@ void signer_core_free(struct signer_core *core) {
 
 const struct asy_addr *signer_core_addr(const struct signer_core *core) { return &core->self; }
 
-/* ---- messages ---- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static const struct {
     const char *domain;
@@ -76,16 +76,7 @@ static enum asy_err sign_message(struct signer_core *core, struct asy_sig *ret_s
     return asy_secp_sign(ret_sig, &core->key, &digest);
 }
 
-/* ---- objects ---- */
-
-union object {
-    struct asy_cap cap;
-    struct asy_terms terms;
-    struct asy_receipt receipt;
-    struct asy_checkpoint checkpoint;
-    struct asy_ack ack;
-    struct asy_voucher voucher;
-};
+/* ---- objects --------------------------------------------------------------------------------- */
 
 static bool role_may(enum asy_signer_role role, enum asy_object type) {
     switch (type) {
@@ -104,7 +95,8 @@ static bool role_may(enum asy_signer_role role, enum asy_object type) {
 }
 
 /* Whether an object of a type that the role may sign is this signer's own. */
-static bool is_own(const struct signer_core *core, enum asy_object type, const union object *o) {
+static bool is_own(const struct signer_core *core, enum asy_object type,
+                   const union asy_any_object *o) {
     uint8_t kind = core->role == ASY_SIGNER_GATEWAY ? (uint8_t)ASY_CHECKPOINT_TICKETS
                                                     : (uint8_t)ASY_CHECKPOINT_RECEIPTS;
     switch (type) {
@@ -125,7 +117,7 @@ static bool is_own(const struct signer_core *core, enum asy_object type, const u
 
 static enum asy_err sign_object(struct signer_core *core, struct asy_sig *ret_sig,
                                 struct asy_bytes in) {
-    union object object;
+    union asy_any_object object;
     struct asy_hash digest;
     if (in.n == 0 || in.p[0] > ASY_OBJ_VOUCHER) {
         return ASY_ERR_SYNTAX;
@@ -145,7 +137,7 @@ static enum asy_err sign_object(struct signer_core *core, struct asy_sig *ret_si
     return asy_secp_sign(ret_sig, &core->key, &digest);
 }
 
-/* ---- transactions ---- */
+/* ---- transactions ---------------------------------------------------------------------------- */
 
 static enum asy_err parse_tx(uint64_t *ret_chain_id, struct asy_bytes in) {
     struct asy_rlp_item outer;
@@ -185,7 +177,7 @@ static enum asy_err sign_tx(struct signer_core *core, struct asy_sig *ret_sig,
     return asy_secp_sign(ret_sig, &core->key, &digest);
 }
 
-/* ---- requests ---- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static enum asy_err set_domain(struct signer_core *core, struct asy_bytes in) {
     struct asy_addr vault;

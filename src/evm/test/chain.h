@@ -93,4 +93,31 @@ __attribute__((unused)) static void user_init(struct user *u, struct asy_evm *ev
     MUST(asy_evm_anvil_set_balance(evm, &addr, (asy_u128)1000000 * 1000000000000000000u, &why));
 }
 
+/* A market as most tests want it, everything in one hand. min_stake is left to the caller. */
+__attribute__((unused)) static struct asy_evm_market_params
+chain_market_params(const struct asy_addr *owner) {
+    return (struct asy_evm_market_params){.window_s = 86400,
+                                          .answer_s = 14400,
+                                          .hold_s = 1800,
+                                          .notice_s = 86400,
+                                          .exit_s = 259200,
+                                          .grace_s = 60,
+                                          .node_bps = 9500,
+                                          .gateway_bps = 250,
+                                          .treasury_bps = 250,
+                                          .staked_bps = 9500,
+                                          .min_bond_pico = (asy_u128)1000 * 1000000000000u,
+                                          .leaf_fee_pico = 50000000000u,
+                                          .open_fee_pico = 500000000u,
+                                          .unbonding_s = 604800,
+                                          .slash_burn_bps = 5000,
+                                          .slash_challenger_bps = 3000,
+                                          .slash_harmed_bps = 1000,
+                                          .slash_treasury_bps = 1000,
+                                          .treasury = *owner,
+                                          .guardian = *owner,
+                                          .admin = *owner,
+                                          .token_holder = *owner};
+}
+
 #endif

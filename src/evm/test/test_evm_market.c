@@ -13,29 +13,11 @@ static struct asy_evm_market market;
 static struct asy_arena arena;
 
 static struct asy_evm_market_params params_of(void) {
-    return (struct asy_evm_market_params){.window_s = 86400,
-                                          .answer_s = 14400,
-                                          .hold_s = 1800,
-                                          .notice_s = 86400,
-                                          .exit_s = 259200,
-                                          .grace_s = 60,
-                                          .node_bps = 9500,
-                                          .gateway_bps = 250,
-                                          .treasury_bps = 250,
-                                          .staked_bps = 9500,
-                                          .min_bond_pico = PICO(1000),
-                                          .leaf_fee_pico = 50000000000u,
-                                          .open_fee_pico = 500000000u,
-                                          .min_stake = {ASSAY(100), ASSAY(1000), ASSAY(10)},
-                                          .unbonding_s = 604800,
-                                          .slash_burn_bps = 5000,
-                                          .slash_challenger_bps = 3000,
-                                          .slash_harmed_bps = 1000,
-                                          .slash_treasury_bps = 1000,
-                                          .treasury = owner.acc.addr,
-                                          .guardian = owner.acc.addr,
-                                          .admin = owner.acc.addr,
-                                          .token_holder = owner.acc.addr};
+    struct asy_evm_market_params params = chain_market_params(&owner.acc.addr);
+    params.min_stake[0] = ASSAY(100);
+    params.min_stake[1] = ASSAY(1000);
+    params.min_stake[2] = ASSAY(10);
+    return params;
 }
 
 /* Sends calldata and frees it; what came of it is in the receipt. */
@@ -319,7 +301,7 @@ static void test_models(void) {
     asy_buf_done(&buf);
 }
 
-/* ---- the follower on a chain that re-organises: what is applied is what eth_getLogs says ---- */
+/* ---- the follower on a chain that re-organises: what is applied is what eth_getLogs says ----- */
 
 struct applied {
     struct asy_hash blocks[64];

@@ -8,169 +8,36 @@
 #define ASY_GATEWAY_TEST_RIG_H
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/test.h"
-#include "chain/chain.h"
+#include "chain/test/market.h"
 #include "gateway/gateway.h"
 #include "job/job.h"
 #include "ledger/ledger.h"
 #include "link/link.h"
 #include "sample/sample.h"
 
-#define SECOND  1000000000ull            /* ns */
-#define USD(n)  ((asy_u128)(n)*1000000u) /* base units */
-#define PICO(n) (USD(n) * 1000000u)
-#define ETHER   ((asy_u128)1000000000000000000u)
-#define ADMIN   "test-admin-token"
+#define ADMIN "test-admin-token"
 
-enum { CHAIN_ID = 31337, PRICE_IN = 10000, PRICE_OUT = 40000, IN_TOKENS = 2, MAX_ITEMS = 64 };
-
-static struct asy_why why; /* of the last call */
-#define MUST(call)                                                                                 \
-    do {                                                                                           \
-        enum asy_err must_ = (call);                                                               \
-        if (must_ != ASY_OK) {                                                                     \
-            fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call, asy_err_name(must_), \
-                    why.text);                                                                     \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+enum { PRICE_IN = 10000, PRICE_OUT = 40000, IN_TOKENS = 2, MAX_ITEMS = 64 };
 
 static uint64_t mono_ns(void) { return asy_env_mono_ns(asy_env_system()); }
-static uint64_t in_s(uint64_t seconds) { return mono_ns() + seconds * SECOND; }
 
-static struct asy_loop *loop;
 static struct asy_gateway *gateway;
-static struct asy_evm_market market;
 static struct asy_profile *profile;
-static char dir[] = "/tmp/assay-test-gateway-XXXXXX";
-static struct asy_evm_anvil anvil;
-static struct asy_evm *evm;
+static struct actor operator, requester;
 
-/* ---- waiting --------------------------------------------------------------------------------- */
-
-static uint32_t hook_calls;
-static void on_hook(void *arg) {
-    (void)arg;
-    if (++hook_calls == 2) { /* the first comes before anything was waited for */
-        asy_loop_stop(loop);
-    }
-}
-
-static void turn(const char *what, int line, uint64_t deadline_ns) {
-    hook_calls = 0;
-    asy_loop_run(loop);
-    if (mono_ns() > deadline_ns) {
-        fprintf(stderr, "line %d: never: %s\n", line, what);
-        exit(1);
-    }
-}
-#define UNTIL(cond)                                                                                \
-    for (uint64_t until_ = in_s(60); !(cond);) {                                                   \
-        turn(#cond, __LINE__, until_);                                                             \
-    }
-
-/* ---- actors on chain ------------------------------------------------------------------------- */
-
-struct actor {
-    struct asy_signer *signer;
-    struct asy_evm_account account;
-    struct asy_addr addr;
-};
-
-static void actor_init(struct actor *a, uint8_t number, enum asy_signer_role role) {
-    struct asy_seckey key; /* of this test alone */
-    memset(key.b, number, sizeof key.b);
-    MUST(asy_signer_new_local(&a->signer, role, &key));
-    a->addr = asy_signer_addr(a->signer);
-    asy_evm_account_init(&a->account, &a->addr, CHAIN_ID, asy_chain_sign, a->signer);
-    MUST(asy_evm_anvil_set_balance(evm, &a->addr, 1000 * ETHER, &why));
-}
-
-static void set_domain(const struct actor *a) {
-    struct asy_domain domain;
-    asy_domain_init(&domain, market.chain_id, &market.vault);
-    MUST(asy_signer_set_domain(a->signer, &domain));
-}
-
-static void send_tx(struct actor *from, const struct asy_addr *to, struct asy_buf *data) {
-    struct asy_evm_intent intent = {.to = to, .data = asy_buf_bytes(data)};
-    struct asy_evm_submit_options options = {.confirmations = 1, .deadline_ns = in_s(60)};
-    struct asy_evm_receipt receipt;
-    MUST(asy_evm_submit(&from->account, evm, &receipt, NULL, &intent, &options, &why));
-    asy_buf_clear(data);
-}
-#define DO(from, to, encode)                                                                       \
-    do {                                                                                           \
-        MUST(encode);                                                                              \
-        send_tx((from), &market.to, &data);                                                        \
-    } while (0)
-
-static struct actor owner, operator, requester;
-
-static void stake(struct actor *a, enum asy_evm_role role) {
-    struct asy_buf data;
-    static const struct asy_hash no_key;
-    asy_buf_init(&data, 4096);
-    DO(&owner, token, asy_evm_enc_transfer(&data, &a->addr, ETHER));
-    DO(a, token, asy_evm_enc_approve(&data, &market.stake_registry, ETHER));
-    DO(a, stake_registry,
-       asy_evm_enc_stake_register(&data, role, ETHER, (struct asy_bytes){0}, &no_key));
-    asy_buf_done(&data);
-}
-
-static void deposit(struct actor *a, uint64_t usd) {
-    struct asy_buf data;
-    asy_buf_init(&data, 4096);
-    DO(&owner, usd, asy_evm_enc_mint(&data, &a->addr, USD(usd)));
-    DO(a, usd, asy_evm_enc_approve(&data, &market.vault, USD(usd)));
-    DO(a, vault, asy_evm_enc_deposit(&data, &a->addr, (uint64_t)USD(usd)));
-    asy_buf_done(&data);
-}
+/* ---- the market ------------------------------------------------------------------------------ */
 
 /* False: anvil is not installed. */
-static bool chain_begin(void) {
-    const char *bin = getenv("ANVIL") != NULL ? getenv("ANVIL") : ".deps/bin/anvil";
-    if (access(bin, X_OK) != 0) {
+static bool rig_begin(void) {
+    if (!market_begin()) {
         return false;
     }
-    ASY_ASSERT(mkdtemp(dir) != NULL);
-    struct asy_evm_anvil_options options = {.bin = bin, .chain_id = CHAIN_ID};
-    MUST(asy_evm_anvil_start(&anvil, NULL, &options, in_s(60), &why));
-    MUST(asy_evm_new(&evm, anvil.url, NULL, &why));
-    MUST(asy_evm_anvil_automine(evm, &why));
-    actor_init(&owner, 1, ASY_SIGNER_REQUESTER);
     actor_init(&operator, 2, ASY_SIGNER_GATEWAY);
     actor_init(&requester, 3, ASY_SIGNER_REQUESTER);
-    struct asy_evm_market_params params = {.window_s = 86400,
-                                           .answer_s = 14400,
-                                           .hold_s = 1800,
-                                           .notice_s = 86400,
-                                           .exit_s = 259200,
-                                           .grace_s = 60,
-                                           .node_bps = 9500,
-                                           .gateway_bps = 250,
-                                           .treasury_bps = 250,
-                                           .staked_bps = 9500,
-                                           .min_bond_pico = PICO(1000),
-                                           .leaf_fee_pico = 50000000000u,
-                                           .open_fee_pico = 500000000u,
-                                           .min_stake = {ETHER, ETHER, ETHER},
-                                           .unbonding_s = 604800,
-                                           .slash_burn_bps = 5000,
-                                           .slash_challenger_bps = 3000,
-                                           .slash_harmed_bps = 1000,
-                                           .slash_treasury_bps = 1000,
-                                           .treasury = owner.addr,
-                                           .guardian = owner.addr,
-                                           .admin = owner.addr,
-                                           .token_holder = owner.addr};
-    MUST(asy_evm_deploy_market(&owner.account, evm, &market, &params, NULL, in_s(60), &why));
-    set_domain(&operator);
-    set_domain(&requester);
     stake(&operator, ASY_EVM_ROLE_GATEWAY);
     deposit(&operator, 3000);
     struct asy_buf data;
@@ -181,20 +48,10 @@ static bool chain_begin(void) {
     return true;
 }
 
-static void chain_end(void) {
-    asy_signer_free(owner.signer);
+static void rig_end(void) {
     asy_signer_free(operator.signer);
     asy_signer_free(requester.signer);
-    asy_evm_free(evm);
-    CHECK_OK(asy_evm_anvil_stop(&anvil, in_s(30)));
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-        char path[400];
-        (void)snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-        (void)unlink(path); /* "." and ".." refuse */
-    }
-    (void)closedir(d);
-    CHECK(rmdir(dir) == 0);
+    market_end();
 }
 
 /* ---- clients: one request each --------------------------------------------------------------- */
@@ -415,8 +272,6 @@ static void played_turn(void *arg) {
     }
 }
 
-static struct asy_domain domain;
-
 static void played_dial(struct played *p) {
     static const struct asy_ws_handlers handlers = {
         .on_open = played_open, .on_message = played_message, .on_close = played_close};
@@ -451,9 +306,7 @@ static void played_drop(struct played *p) {
 
 static void played_init(struct played *p, uint8_t number, uint32_t slots) {
     struct asy_buf data;
-    asy_domain_init(&domain, market.chain_id, &market.vault);
     actor_init(&p->actor, number, ASY_SIGNER_NODE);
-    set_domain(&p->actor);
     stake(&p->actor, ASY_EVM_ROLE_NODE);
     asy_buf_init(&data, 4096);
     DO(&p->actor, vault, asy_evm_enc_open_link(&data, &operator.addr));
@@ -577,17 +430,9 @@ static void register_cap(const char *key) {
                           .deadline = asy_env_wall_ms(asy_env_system()) / 1000 + 86400};
     struct asy_sig sig;
     struct asy_buf body;
-    struct asy_jw w;
     MUST(asy_signer_sign_object(requester.signer, &sig, ASY_OBJ_CAP, &cap));
     asy_buf_init(&body, 8192);
-    asy_jw_init(&w, &body);
-    asy_jw_object(&w);
-    asy_jw_key(&w, "cap");
-    asy_object_write_json(&w, ASY_OBJ_CAP, &cap);
-    asy_jw_key(&w, "signature");
-    asy_jw_hex(&w, asy_bytes_of(sig.b, sizeof sig.b));
-    asy_jw_end(&w);
-    MUST(asy_jw_finish(&w));
+    MUST(asy_signed_cap_write_json(&body, &cap, &sig));
     struct client *c = request("POST", "/v1/caps", key, asy_buf_bytes(&body));
     UNTIL(c->closed);
     CHECK(is_status(c, 200));

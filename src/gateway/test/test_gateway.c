@@ -366,17 +366,19 @@ static void settle(asy_u128 at_least) {
     struct asy_evm_lane lane;
     struct asy_evm_link link;
     uint32_t number;
-    MUST(asy_evm_vault_lane_of(evm, &number, &market.vault, &operator.addr, &requester.addr, &why));
-    MUST(asy_evm_vault_lane(evm, &lane, &market.vault, &operator.addr, number, &why));
+    MUST(asy_evm_vault_lane_of(chain.evm, &number, &market.vault, &operator.addr, &requester.addr,
+                               &why));
+    MUST(asy_evm_vault_lane(chain.evm, &lane, &market.vault, &operator.addr, number, &why));
     CHECK(lane.spent >= at_least && lane.spent <= paid);
-    MUST(asy_evm_vault_link_of(evm, &number, &market.vault, &operator.addr, &one.actor.addr, &why));
-    MUST(asy_evm_vault_link(evm, &link, &market.vault, &operator.addr, number, &why));
+    MUST(asy_evm_vault_link_of(chain.evm, &number, &market.vault, &operator.addr, &one.actor.addr,
+                               &why));
+    MUST(asy_evm_vault_link(chain.evm, &link, &market.vault, &operator.addr, number, &why));
     CHECK(link.cum == one.credited);
 }
 
 static uint64_t batches_on_chain(void) {
     struct asy_evm_gateway view;
-    MUST(asy_evm_vault_gateway(evm, &view, &market.vault, &operator.addr, &why));
+    MUST(asy_evm_vault_gateway(chain.evm, &view, &market.vault, &operator.addr, &why));
     return view.batches;
 }
 
@@ -385,12 +387,13 @@ static void test_reorg(void) {
     struct asy_evm_lane lane, again;
     uint64_t batches = batches_on_chain();
     uint32_t number;
-    MUST(asy_evm_vault_lane_of(evm, &number, &market.vault, &operator.addr, &requester.addr, &why));
-    MUST(asy_evm_vault_lane(evm, &lane, &market.vault, &operator.addr, number, &why));
-    MUST(asy_evm_anvil_reorg(evm, 1, &why));
+    MUST(asy_evm_vault_lane_of(chain.evm, &number, &market.vault, &operator.addr, &requester.addr,
+                               &why));
+    MUST(asy_evm_vault_lane(chain.evm, &lane, &market.vault, &operator.addr, number, &why));
+    MUST(asy_evm_anvil_reorg(chain.evm, 1, &why));
     CHECK_U64(batches_on_chain(), batches - 1);
     UNTIL(batches_on_chain() == batches);
-    MUST(asy_evm_vault_lane(evm, &again, &market.vault, &operator.addr, number, &why));
+    MUST(asy_evm_vault_lane(chain.evm, &again, &market.vault, &operator.addr, number, &why));
     CHECK(again.spent == lane.spent && again.locked == lane.locked && again.seq == lane.seq);
 }
 
@@ -418,14 +421,14 @@ static void test_shutdown(void) {
 static void check_books(void) {
     char path[128];
     struct asy_ledger *ledger;
-    (void)snprintf(path, sizeof path, "%s/gateway.db", dir);
+    (void)snprintf(path, sizeof path, "%s/gateway.db", chain.dir);
     MUST(asy_ledger_open(&ledger, path, asy_env_system(), ASY_STORE_SYNC_NORMAL, &why));
     MUST(asy_ledger_check(ledger, &why));
     asy_ledger_close(ledger);
 }
 
 int main(void) {
-    if (!chain_begin()) {
+    if (!rig_begin()) {
         return asy_test_skip("anvil is not installed");
     }
     asy_log_init("test", ASY_LOG_BROKEN); /* refusals and lost links are what is tested */
@@ -434,8 +437,8 @@ int main(void) {
     MUST(asy_profile_load(&profile, "profiles/querais.ini", &why));
     profile->job.first_token_ms = 400;
     config = (struct asy_gateway_config){.host = "127.0.0.1",
-                                         .data_dir = dir,
-                                         .rpc_url = anvil.url,
+                                         .data_dir = chain.dir,
+                                         .rpc_url = chain.anvil.url,
                                          .market = &market,
                                          .profile = profile,
                                          .signer = operator.signer,
@@ -492,6 +495,6 @@ int main(void) {
     played_done(&two);
     asy_profile_free(profile);
     asy_loop_free(loop);
-    chain_end();
+    rig_end();
     return asy_test_end();
 }

@@ -4,14 +4,6 @@
 #include "job/job.h"
 #include "merkle/merkle.h"
 
-union any {
-    struct asy_cap cap;
-    struct asy_terms terms;
-    struct asy_receipt receipt;
-    struct asy_checkpoint checkpoint;
-    struct asy_ack ack;
-    struct asy_voucher voucher;
-};
 static const uint32_t lens[] = {ASY_CAP_LEN,        ASY_TERMS_LEN, ASY_RECEIPT_LEN,
                                 ASY_CHECKPOINT_LEN, ASY_ACK_LEN,   ASY_VOUCHER_LEN};
 static struct asy_why why;
@@ -24,7 +16,7 @@ static void test_binary(void) {
         CHECK_U64(asy_object_len(type), lens[t]);
         for (int round = 0; round < 200; round++) {
             uint8_t bytes[ASY_OBJECT_MAX_LEN + 1], again[ASY_OBJECT_MAX_LEN];
-            union any object, untouched;
+            union asy_any_object object, untouched;
             asy_test_fill(bytes, sizeof bytes);
             bytes[0] = 1;
             CHECK_OK(asy_object_decode(&object, type, asy_bytes_of(bytes, lens[t])));
@@ -52,8 +44,8 @@ static void test_binary(void) {
     }
 }
 
-static enum asy_err read_text(union any *ret, enum asy_object type, struct asy_bytes text,
-                              const char *at) {
+static enum asy_err read_text(union asy_any_object *ret, enum asy_object type,
+                              struct asy_bytes text, const char *at) {
     struct asy_json *doc;
     CHECK_OK(asy_json_parse(&doc, text, ASY_MAX_JSON_DEPTH, &why));
     enum asy_err err = asy_object_read_json(ret, type, doc, at, &why);
@@ -68,7 +60,7 @@ static void test_json(void) {
         enum asy_object type = (enum asy_object)t;
         for (int round = 0; round < 200; round++) {
             uint8_t bytes[ASY_OBJECT_MAX_LEN], again[ASY_OBJECT_MAX_LEN];
-            union any object, back;
+            union asy_any_object object, back;
             struct asy_jw w;
             asy_test_fill(bytes, sizeof bytes);
             bytes[0] = 1;
@@ -124,14 +116,14 @@ static void test_json_refusals(void) {
         {"{" GW ",\"node\":\"0x02\",\"upTo\":1,\"cum\":\"2\",\"payBy\":3}", ASY_ERR_SYNTAX,
          "acks[1].node"},
         {"{" GW ",\"node\":\"0xA414ae28DBD543Ba4aDa4ecC71c1148aEab98F8b\",\"upTo\":1,\"cum\":\"2\","
-                "\"payBy\":3}",
+         "\"payBy\":3}",
          ASY_ERR_MISMATCH, "acks[1].node"},
         {"{" GW ",\"node\":2,\"upTo\":1,\"cum\":\"2\",\"payBy\":3}", ASY_ERR_TYPE, "acks[1].node"},
         {"[]", ASY_ERR_TYPE, "acks[1]"},
         {"null", ASY_ERR_TYPE, "acks[1]"},
     };
     for (size_t i = 0; i < ASY_COUNT(cases); i++) {
-        union any got, untouched;
+        union asy_any_object got, untouched;
         memset(&got, 0x5a, sizeof got);
         untouched = got;
         why = (struct asy_why){{0}, {0}};
@@ -140,7 +132,7 @@ static void test_json_refusals(void) {
         CHECK_STR(why.param, cases[i].param);
         CHECK((memcmp(&got, &untouched, sizeof got) == 0) == (cases[i].want != ASY_OK));
     }
-    union any got;
+    union asy_any_object got;
     CHECK_ERR(asy_object_read_json(&got, ASY_OBJ_ACK, NULL, NULL, NULL), ASY_ERR_TYPE);
     /* what does not fit its field */
     CHECK_ERR(read_text(&got, ASY_OBJ_VOUCHER,

@@ -46,14 +46,6 @@ static struct asy_hash hash(const struct asy_json *obj, const char *key) {
 
 static const char *const names[] = {"SpendingCap", "Terms", "Receipt",
                                     "Checkpoint",  "Ack",   "Voucher"};
-union any {
-    struct asy_cap cap;
-    struct asy_terms terms;
-    struct asy_receipt receipt;
-    struct asy_checkpoint checkpoint;
-    struct asy_ack ack;
-    struct asy_voucher voucher;
-};
 static enum asy_object type_of(struct asy_bytes name) {
     for (unsigned i = 0; i < ASY_COUNT(names); i++) {
         if (asy_bytes_eq(name, asy_bytes_cstr(names[i]))) {
@@ -149,7 +141,7 @@ static void test_eip712(void) {
         }
         size_t n = canonical_of(bytes, (const char *)str(t, "string").p, asy_json_get(v, "value"));
         CHECK_U64(n, asy_object_len(type));
-        union any object;
+        union asy_any_object object;
         CHECK_OK(asy_object_decode(&object, type, asy_bytes_of(bytes, n)));
         asy_object_encode(again, type, &object);
         CHECK_MEM(bytes, again, n);
@@ -280,7 +272,7 @@ static void test_digests(void) {
         enum asy_object type = type_of(str(v, "type"));
         uint8_t bytes[ASY_OBJECT_MAX_LEN], again[ASY_OBJECT_MAX_LEN];
         hex(bytes, asy_object_len(type), v, "canonical");
-        union any a, b;
+        union asy_any_object a, b;
         struct asy_why why;
         CHECK_OK(asy_object_decode(&a, type, asy_bytes_of(bytes, asy_object_len(type))));
         asy_object_hash(&got, type, &a);

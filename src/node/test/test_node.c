@@ -2,151 +2,38 @@
  * gateway's end of the link: it registers, judges tickets by their caps on chain, answers within
  * its credit, signs for what was kept, sends again what was not signed, and does not work for a
  * gateway that leaves out its receipts. */
-#include <dirent.h>
-#include <unistd.h>
-
 #include "api/api.h"
 #include "base/test.h"
-#include "chain/chain.h"
+#include "chain/test/market.h"
 #include "node/node.h"
 #include "sample/sample.h"
 
-#define SECOND  1000000000ull            /* ns */
-#define USD(n)  ((asy_u128)(n)*1000000u) /* base units */
-#define PICO(n) (USD(n) * 1000000u)
-#define ETHER   ((asy_u128)1000000000000000000u)
-
-enum { CHAIN_ID = 31337, PRICE_IN = 10000, PRICE_OUT = 40000, SLOTS = 4, MAX_SEEN = 64 };
-
-static struct asy_why why; /* of the last call */
-#define MUST(call)                                                                                 \
-    do {                                                                                           \
-        enum asy_err must_ = (call);                                                               \
-        if (must_ != ASY_OK) {                                                                     \
-            fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call, asy_err_name(must_), \
-                    why.text);                                                                     \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+enum { PRICE_IN = 10000, PRICE_OUT = 40000, SLOTS = 4, MAX_SEEN = 64 };
 
 static uint64_t mono_ns(void) { return asy_env_mono_ns(asy_env_system()); }
 static uint64_t wall_s(void) { return asy_env_wall_ms(asy_env_system()) / 1000; }
 
-static struct asy_loop *loop;
-static uint32_t hook_calls;
-static void on_hook(void *arg) {
-    (void)arg;
-    if (++hook_calls == 2) { /* the first comes before anything was waited for */
-        asy_loop_stop(loop);
-    }
-}
-#define UNTIL(cond)                                                                                \
-    for (uint64_t until_ = mono_ns() + 60 * SECOND; !(cond);) {                                    \
-        hook_calls = 0;                                                                            \
-        asy_loop_run(loop);                                                                        \
-        if (mono_ns() > until_) {                                                                  \
-            fprintf(stderr, "line %d: never: %s\n", __LINE__, #cond);                              \
-            exit(1);                                                                               \
-        }                                                                                          \
-    }
-
 /* ---- the chain ------------------------------------------------------------------------------- */
 
-struct actor {
-    struct asy_signer *signer;
-    struct asy_evm_account account;
-    struct asy_addr addr;
-};
-static char dir[] = "/tmp/assay-test-node-XXXXXX";
-static struct asy_evm_anvil anvil;
-static struct asy_evm *evm;
-static struct asy_evm_market market;
-static struct asy_domain domain;
-static struct actor owner, gateway, requester, worker;
+static struct actor gateway, requester, worker;
 static struct asy_cap cap;
 static struct asy_sig cap_sig;
 
-static void actor_init(struct actor *a, uint8_t number, enum asy_signer_role role) {
-    struct asy_seckey key; /* of this test alone */
-    memset(key.b, number, sizeof key.b);
-    MUST(asy_signer_new_local(&a->signer, role, &key));
-    a->addr = asy_signer_addr(a->signer);
-    asy_evm_account_init(&a->account, &a->addr, CHAIN_ID, asy_chain_sign, a->signer);
-    MUST(asy_evm_anvil_set_balance(evm, &a->addr, 1000 * ETHER, &why));
-}
-
-static void send_tx(struct actor *from, const struct asy_addr *to, struct asy_buf *data) {
-    struct asy_evm_intent intent = {.to = to, .data = asy_buf_bytes(data)};
-    struct asy_evm_submit_options options = {.confirmations = 1,
-                                             .deadline_ns = mono_ns() + 60 * SECOND};
-    struct asy_evm_receipt receipt;
-    MUST(asy_evm_submit(&from->account, evm, &receipt, NULL, &intent, &options, &why));
-    asy_buf_clear(data);
-}
-#define DO(from, to, encode)                                                                       \
-    do {                                                                                           \
-        MUST(encode);                                                                              \
-        send_tx((from), &market.to, &data);                                                        \
-    } while (0)
-
 /* False: anvil is not installed. The requester has money, and a signed cap that is not registered
  * yet. */
-static bool chain_begin(void) {
-    const char *bin = getenv("ANVIL") != NULL ? getenv("ANVIL") : ".deps/bin/anvil";
-    if (access(bin, X_OK) != 0) {
+static bool rig_begin(void) {
+    if (!market_begin()) {
         return false;
     }
-    ASY_ASSERT(mkdtemp(dir) != NULL);
-    struct asy_evm_anvil_options options = {.bin = bin, .chain_id = CHAIN_ID};
-    MUST(asy_evm_anvil_start(&anvil, NULL, &options, mono_ns() + 60 * SECOND, &why));
-    MUST(asy_evm_new(&evm, anvil.url, NULL, &why));
-    MUST(asy_evm_anvil_automine(evm, &why));
-    actor_init(&owner, 1, ASY_SIGNER_REQUESTER);
     actor_init(&gateway, 2, ASY_SIGNER_GATEWAY);
     actor_init(&requester, 3, ASY_SIGNER_REQUESTER);
     actor_init(&worker, 4, ASY_SIGNER_NODE);
-    struct asy_evm_market_params params = {.window_s = 86400,
-                                           .answer_s = 14400,
-                                           .hold_s = 1800,
-                                           .notice_s = 86400,
-                                           .exit_s = 259200,
-                                           .grace_s = 60,
-                                           .node_bps = 9500,
-                                           .gateway_bps = 250,
-                                           .treasury_bps = 250,
-                                           .staked_bps = 9500,
-                                           .min_bond_pico = PICO(1000),
-                                           .leaf_fee_pico = 50000000000u,
-                                           .open_fee_pico = 500000000u,
-                                           .min_stake = {ETHER, ETHER, ETHER},
-                                           .unbonding_s = 604800,
-                                           .slash_burn_bps = 5000,
-                                           .slash_challenger_bps = 3000,
-                                           .slash_harmed_bps = 1000,
-                                           .slash_treasury_bps = 1000,
-                                           .treasury = owner.addr,
-                                           .guardian = owner.addr,
-                                           .admin = owner.addr,
-                                           .token_holder = owner.addr};
-    MUST(asy_evm_deploy_market(&owner.account, evm, &market, &params, NULL, mono_ns() + 60 * SECOND,
-                               &why));
-    asy_domain_init(&domain, market.chain_id, &market.vault);
-    MUST(asy_signer_set_domain(gateway.signer, &domain));
-    MUST(asy_signer_set_domain(requester.signer, &domain));
-    MUST(asy_signer_set_domain(worker.signer, &domain));
     struct asy_buf data;
-    static const struct asy_hash no_key;
     asy_buf_init(&data, 4096);
     DO(&owner, token, asy_evm_enc_transfer(&data, &worker.addr, 10 * ETHER));
-    DO(&owner, token, asy_evm_enc_transfer(&data, &gateway.addr, ETHER));
-    DO(&gateway, token, asy_evm_enc_approve(&data, &market.stake_registry, ETHER));
-    DO(&gateway, stake_registry,
-       asy_evm_enc_stake_register(&data, ASY_EVM_ROLE_GATEWAY, ETHER, (struct asy_bytes){0},
-                                  &no_key));
-    DO(&owner, usd, asy_evm_enc_mint(&data, &requester.addr, USD(100)));
-    DO(&requester, usd, asy_evm_enc_approve(&data, &market.vault, USD(100)));
-    DO(&requester, vault, asy_evm_enc_deposit(&data, &requester.addr, (uint64_t)USD(100)));
     asy_buf_done(&data);
+    stake(&gateway, ASY_EVM_ROLE_GATEWAY);
+    deposit(&requester, 100);
     cap = (struct asy_cap){.requester = requester.addr,
                            .gateway = gateway.addr,
                            .max_spend = PICO(100),
@@ -175,21 +62,11 @@ static void open_lane(void) {
     asy_buf_done(&data);
 }
 
-static void chain_end(void) {
-    struct actor *const all[] = {&owner, &gateway, &requester, &worker};
-    for (size_t i = 0; i < ASY_COUNT(all); i++) {
-        asy_signer_free(all[i]->signer);
-    }
-    asy_evm_free(evm);
-    CHECK_OK(asy_evm_anvil_stop(&anvil, mono_ns() + 30 * SECOND));
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-        char path[400];
-        (void)snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-        (void)unlink(path); /* "." and ".." refuse */
-    }
-    (void)closedir(d);
-    CHECK(rmdir(dir) == 0);
+static void rig_end(void) {
+    asy_signer_free(gateway.signer);
+    asy_signer_free(requester.signer);
+    asy_signer_free(worker.signer);
+    market_end();
 }
 
 /* ---- the gateway, played --------------------------------------------------------------------- */
@@ -549,7 +426,7 @@ static void node_end(void) {
 }
 
 int main(void) {
-    if (!chain_begin()) {
+    if (!rig_begin()) {
         return asy_test_skip("anvil is not installed");
     }
     asy_log_init("test", ASY_LOG_BROKEN); /* refusals and lost links are what is tested */
@@ -559,8 +436,8 @@ int main(void) {
     char url[64];
     (void)snprintf(url, sizeof url, "ws://127.0.0.1:%u/link", asy_http_server_port(server));
     config = (struct asy_node_config){
-        .data_dir = dir,
-        .rpc_url = anvil.url,
+        .data_dir = chain.dir,
+        .rpc_url = chain.anvil.url,
         .market = &market,
         .signer = worker.signer,
         .gateway_url = url,
@@ -581,9 +458,10 @@ int main(void) {
     node_begin(); /* stakes, opens its link, dials */
     CHECK_U64(tickets_have, 0);
     bool active;
-    MUST(asy_evm_stake_active(evm, &active, &market.stake_registry, ASY_EVM_ROLE_NODE, &worker.addr,
-                              &why));
-    MUST(asy_evm_vault_link_of(evm, &books.link, &market.vault, &gateway.addr, &worker.addr, &why));
+    MUST(asy_evm_stake_active(chain.evm, &active, &market.stake_registry, ASY_EVM_ROLE_NODE,
+                              &worker.addr, &why));
+    MUST(asy_evm_vault_link_of(chain.evm, &books.link, &market.vault, &gateway.addr, &worker.addr,
+                               &why));
     CHECK(active && books.link == 1);
 
     open_lane();
@@ -608,6 +486,6 @@ int main(void) {
     for (size_t i = 0; i < MAX_SEEN; i++) {
         asy_buf_done(&seen[i].text);
     }
-    chain_end();
+    rig_end();
     return asy_test_end();
 }

@@ -29,22 +29,14 @@ static const new_fn implementations[] = {asy_signer_new_local, asy_signer_new_pr
 static const enum asy_signer_role roles[] = {ASY_SIGNER_GATEWAY, ASY_SIGNER_NODE,
                                              ASY_SIGNER_REQUESTER};
 
-/* ---- objects ---- */
+/* ---- objects --------------------------------------------------------------------------------- */
 
 static const struct asy_cap cap_own = {.max_spend = 5, .nonce = 1, .deadline = 9};
 static const struct asy_ack ack_own = {.up_to = 3, .cum = 7};
 static const struct asy_checkpoint tickets_own = {.kind = ASY_CHECKPOINT_TICKETS, .count = 1};
 
 /* Objects as test data; `named` is the address in the field that tells whose it is. */
-union any {
-    struct asy_cap cap;
-    struct asy_terms terms;
-    struct asy_receipt receipt;
-    struct asy_checkpoint checkpoint;
-    struct asy_ack ack;
-    struct asy_voucher voucher;
-};
-static void make_object(union any *o, enum asy_object type, uint8_t kind,
+static void make_object(union asy_any_object *o, enum asy_object type, uint8_t kind,
                         const struct asy_addr *named) {
     memset(o, 0, sizeof *o);
     switch (type) {
@@ -105,7 +97,7 @@ static void check_result(enum asy_err err, bool may, const struct asy_sig *sig,
 static void check_objects(struct asy_signer *s, size_t role) {
     for (size_t i = 0; i < ASY_COUNT(object_rules); i++) {
         for (int own = 0; own < 2; own++) {
-            union any o;
+            union asy_any_object o;
             struct asy_sig sig = {{0xaa}};
             struct asy_hash digest;
             enum asy_object type = object_rules[i].type;
@@ -118,7 +110,7 @@ static void check_objects(struct asy_signer *s, size_t role) {
     }
 }
 
-/* ---- messages ---- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static const struct {
     enum asy_signer_message message;
@@ -143,7 +135,7 @@ static void check_messages(struct asy_signer *s, size_t role) {
     }
 }
 
-/* ---- transactions ---- */
+/* ---- transactions ---------------------------------------------------------------------------- */
 
 struct tx {
     uint8_t type;
@@ -253,7 +245,7 @@ static void test_rules(new_fn make, size_t role) {
     struct asy_seckey key = test_key();
     struct asy_signer *s;
     struct asy_sig sig;
-    union any o;
+    union asy_any_object o;
     CHECK_OK(make(&s, roles[role], &key));
     struct asy_addr addr = asy_signer_addr(s);
     CHECK(asy_addr_eq(&addr, &self));
@@ -288,7 +280,7 @@ static void test_bad_key(new_fn make) {
     asy_signer_free(NULL);
 }
 
-/* ---- the child ---- */
+/* ---- the child ------------------------------------------------------------------------------- */
 
 static void test_killed_child(void) {
     struct asy_seckey key = test_key();
@@ -418,7 +410,7 @@ static void test_hostile_requests(void) {
     CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* ---- threads ---- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 #define THREADS 4
 #define ROUNDS  50
