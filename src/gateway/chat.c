@@ -111,6 +111,7 @@ static enum pick pick(struct job *job, struct node **ret_node, struct asy_why *w
         asy_arena_alloc(&g->scratch, (g->node_count + 1) * sizeof *verdicts);
     ASY_ASSERT(c != NULL && nodes != NULL && verdicts != NULL); /* bounded by ASY_MAX_NODES */
     size_t count = 0;
+    uint64_t now = now_ns(g);
     for (struct node *n = g->nodes; n != NULL; n = n->next) {
         const struct asy_link_model *m = node_ready(n) ? node_model(n, job->chat.model) : NULL;
         if (m == NULL || m->price_in > job->account->cap.max_price_in ||
@@ -123,7 +124,7 @@ static enum pick pick(struct job *job, struct node **ret_node, struct asy_why *w
             .model = m->digest,
             .prices = {{m->price_in}, {m->price_cached}, {m->price_out}},
             .context = m->context,
-            .first_token_us = n->latency_us,
+            .first_token_us = asy_match_latency_at(&n->latency, now),
             .slots = n->hello.slots,
             .running = n->inflight,
             .reputation_ppm = ASY_MATCH_ONE, /* until audits move it */
@@ -512,10 +513,8 @@ static void cancel(struct job *job, uint32_t keep, enum asy_cancel reason) {
     job->count = keep < job->count ? keep : job->count;
 }
 
-/* Moving average of the time to the first token. */
 static void note_latency(struct job *job, uint64_t now) {
-    uint64_t us = (now - job->offered_ns) / 1000, *avg = &job->node->latency_us;
-    *avg = *avg == 0 ? us : (7 * *avg + us) / 8;
+    asy_match_latency_add(&job->node->latency, (now - job->offered_ns) / 1000, now);
 }
 
 void chat_on_accept(struct job *job) {

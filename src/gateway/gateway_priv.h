@@ -40,7 +40,7 @@ struct node {
     bool chain_asked;    /* a task about it is running */
     bool dead;           /* broke the protocol: to be closed */
     uint32_t inflight;   /* tickets offered and not ended */
-    uint64_t latency_us; /* EWMA of the time to the first token */
+    struct asy_match_latency latency;
     uint64_t jobs_done, jobs_failed;
     struct node *prev, *next;
 };

@@ -89,7 +89,8 @@ enum asy_err view_nodes(struct asy_gateway *g) {
         asy_jw_kv_cstr(&w, "region", n->hello.region);
         asy_jw_kv_u64(&w, "slots", n->hello.slots);
         asy_jw_kv_u64(&w, "running", n->inflight);
-        asy_jw_kv_u64(&w, "first_token_us", n->latency_us);
+        asy_jw_kv_u64(&w, "first_token_us",
+                      asy_match_latency_at(&n->latency, asy_env_mono_ns(g->env)));
         asy_jw_kv_u64(&w, "jobs_done", n->jobs_done);
         asy_jw_kv_u64(&w, "jobs_failed", n->jobs_failed);
         asy_jw_kv_array(&w, "models");

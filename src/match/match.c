@@ -3,8 +3,10 @@
 #include "crypto/crypto.h"
 
 enum {
-    UNKNOWN_PPM = 500000
-}; /* the part of a score that is not known yet: the middle, so that newcomers get a chance */
+    UNKNOWN_PPM = 500000, /* for a speed that is not known yet: the middle */
+    UNNOTICED_US =
+        100000 /* differences in the time to the first token well below this count little */
+};
 
 const char *asy_match_reject_name(enum asy_match_reject reject) {
     switch (reject) {
@@ -136,8 +138,10 @@ static uint32_t score(const struct asy_match_rules *rules, const struct best *be
                       const struct asy_match_candidate *c, asy_u128 cost) {
     const struct asy_match_weights *w = &rules->weights;
     uint64_t price = share_ppm(best->cost, cost);
-    uint64_t latency =
-        c->first_token_us != 0 ? share_ppm(best->first_token_us, c->first_token_us) : UNKNOWN_PPM;
+    uint64_t latency = c->first_token_us != 0
+                           ? share_ppm((asy_u128)best->first_token_us + UNNOTICED_US,
+                                       (asy_u128)c->first_token_us + UNNOTICED_US)
+                           : ASY_MATCH_ONE; /* so that it is asked, and gets known */
     uint64_t capability =
         c->tokens_per_s != 0 ? share_ppm(c->tokens_per_s, best->tokens_per_s) : UNKNOWN_PPM;
     bool full = c->stake.pico >= rules->full_stake.pico;
@@ -149,6 +153,19 @@ static uint32_t score(const struct asy_match_rules *rules, const struct best *be
     uint64_t points =
         (uint64_t)w->price + w->reputation + w->latency + w->capability + w->stake + w->load;
     return (uint32_t)(sum / points);
+}
+
+/* ---- latency ---- */
+
+uint64_t asy_match_latency_at(const struct asy_match_latency *l, uint64_t now_ns) {
+    uint64_t halves = now_ns > l->at_ns ? (now_ns - l->at_ns) / ASY_MATCH_LATENCY_HALF_NS : 0;
+    return halves < 64 ? l->us >> halves : 0;
+}
+
+void asy_match_latency_add(struct asy_match_latency *l, uint64_t us, uint64_t now_ns) {
+    uint64_t old = asy_match_latency_at(l, now_ns);
+    us = us != 0 ? us : 1; /* 0 is: not known */
+    *l = (struct asy_match_latency){.us = old == 0 ? us : old - old / 8 + us / 8, .at_ns = now_ns};
 }
 
 /* ---- rank ---- */

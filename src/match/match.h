@@ -97,6 +97,19 @@ enum asy_match_reject {
 const char *asy_match_reject_name(enum asy_match_reject reject);
 const char *asy_match_reject_text(enum asy_match_reject reject);
 
+/* How long a node takes to its first token, as matching sees it: a moving average that is halved
+ * for every ASY_MATCH_LATENCY_HALF_NS without news, so that a node that was slow once is tried
+ * again. All zero: not known. */
+#define ASY_MATCH_LATENCY_HALF_NS 30000000000u
+struct asy_match_latency {
+    uint64_t us;    /* when it was last added to */
+    uint64_t at_ns; /* that moment, by the monotonic clock */
+};
+/* A first token came `us` after its job was sent; the newest counts an eighth. */
+void asy_match_latency_add(struct asy_match_latency *l, uint64_t us, uint64_t now_ns);
+/* For asy_match_candidate.first_token_us. */
+uint64_t asy_match_latency_at(const struct asy_match_latency *l, uint64_t now_ns);
+
 struct asy_match_verdict {
     enum asy_match_reject reject;
     uint32_t score_ppm; /* 0 when refused */

@@ -209,10 +209,13 @@ static void test_scores(void) {
     rules.weights = (struct asy_match_weights){.latency = 3};
     cands[1].first_token_us = 300000;
     rank(2);
-    CHECK(verdicts[0].score_ppm == 1000000 && verdicts[1].score_ppm == 666666);
+    CHECK(verdicts[0].score_ppm == 1000000 && verdicts[1].score_ppm == 750000);
     cands[1].first_token_us = 0;
     rank(2);
-    CHECK(verdicts[0].score_ppm == 1000000 && verdicts[1].score_ppm == 500000);
+    CHECK(verdicts[0].score_ppm == 1000000 && verdicts[1].score_ppm == 1000000);
+    cands[1].first_token_us = UINT64_MAX;
+    rank(2);
+    CHECK(verdicts[0].score_ppm == 1000000 && verdicts[1].score_ppm == 0);
 
     rules.weights = (struct asy_match_weights){.capability = 1};
     cands[1].tokens_per_s = 20;
@@ -249,6 +252,37 @@ static void test_scores(void) {
     rank(2);
     CHECK_U64(verdicts[0].score_ppm, 890000); /* .5 * 1 + .3 * .8 + .2 * .75 */
     CHECK_U64(verdicts[1].score_ppm, 800000); /* .5 * .6 + .3 * 1 + .2 * 1 */
+}
+
+/* Two nodes that differ by less than anyone notices share the jobs; one that was slow once is asked
+ * again after a while. */
+static void test_latency(void) {
+    plain(2);
+    rules.weights = (struct asy_match_weights){.price = 50, .reputation = 30, .latency = 20};
+    cands[0].first_token_us = 1000;
+    cands[1].first_token_us = 15000;
+    int wins = 0;
+    for (int i = 0; i < 100; i++) {
+        next_job();
+        rank(2);
+        wins += result.ranked[0] == 1;
+    }
+    CHECK(wins > 25 && wins < 75);
+
+    struct asy_match_latency l = {.us = 0, .at_ns = 0};
+    uint64_t now = 5, half = ASY_MATCH_LATENCY_HALF_NS;
+    CHECK_U64(asy_match_latency_at(&l, now), 0);
+    asy_match_latency_add(&l, 8000000, now);
+    CHECK_U64(asy_match_latency_at(&l, now), 8000000);
+    CHECK_U64(asy_match_latency_at(&l, now + half - 1), 8000000);
+    CHECK_U64(asy_match_latency_at(&l, now + half), 4000000);
+    CHECK_U64(asy_match_latency_at(&l, now + 10 * half), 7812);
+    CHECK_U64(asy_match_latency_at(&l, now + 64 * half), 0);
+    asy_match_latency_add(&l, 800, now + half); /* 7/8 of what is left of the old */
+    CHECK_U64(asy_match_latency_at(&l, now + half), 3500100);
+    asy_match_latency_add(&l, 0, now + 80 * half);
+    CHECK_U64(asy_match_latency_at(&l, now + 80 * half), 1);
+    CHECK_U64(asy_match_latency_at(&l, 0), 1); /* a clock never runs backwards, but 0 < at_ns */
 }
 
 static void test_ties(void) {
@@ -715,6 +749,7 @@ int main(void) {
     test_rejects();
     test_limits();
     test_scores();
+    test_latency();
     test_ties();
     test_ties_in_full();
     test_order_list();
