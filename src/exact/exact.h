@@ -1,0 +1,149 @@
+/*~ exact: the integer transformer executor, exact/1.
+ *
+ * Runs a language model without one floating-point operation. Every logit is an int32 that
+ * docs/protocol/exact.md defines to the last bit, so it is the same on every machine, for every
+ * kernel, thread count, chunk and batch: an answer can be checked with zero tolerance, and a
+ * contract can judge a single step.
+ *
+ * Three objects:
+ *   model     a converted model file, checked whole, used where it lies (the caller maps it;
+ *             processes that map the same file share its pages)
+ *   executor  a model, a kernel, threads, and slots: one slot holds the keys and values of one
+ *             sequence
+ *   step      some rows at once, each a token at a position of a slot; prefill, decode and batches
+ *             of both are the same call
+ *
+ * An entry of a slot depends on the tokens up to its position alone. So a prefix may be computed
+ * in any pieces, copied from another slot, or restored from a save, and nothing changes.
+ *
+ * Memory: all of it is taken by asy_exact_new (asy_exact_memory says how much); a step allocates
+ * nothing. Threads: an executor belongs to one thread at a time; its own helpers are parked
+ * between steps. Models are constant and may be shared.
+ * Depends on: base, crypto, sample (the exp2 table).
+ * source: docs/protocol/exact.md
+ */
+#ifndef ASY_EXACT_EXACT_H
+#define ASY_EXACT_EXACT_H
+
+#include "base/base.h"
+
+/* Ceilings of the format; docs/protocol/exact.md section 2 proves the widths from them. */
+#define ASY_EXACT_MAX_LAYERS    256u
+#define ASY_EXACT_MAX_DIM       16384u  /* width of the residual */
+#define ASY_EXACT_MAX_INNER     131072u /* inputs of one linear */
+#define ASY_EXACT_MAX_HEADS     256u
+#define ASY_EXACT_MAX_HEAD_DIM  256u
+#define ASY_EXACT_MAX_VOCAB     262144u
+#define ASY_EXACT_MAX_POSITIONS 131072u
+#define ASY_EXACT_MAX_ROPES     4u
+#define ASY_EXACT_MAX_ROWS      4096u /* rows of one step */
+
+/* ---- model ----------------------------------------------------------------------------------- */
+
+enum asy_exact_activation {
+    ASY_EXACT_SILU = 0,
+    ASY_EXACT_GELU = 1, /* the tanh form */
+};
+
+/* What a model file says about its model. */
+struct asy_exact_info {
+    uint32_t layers, dim, inner, heads, kv_heads, head_dim, vocab;
+    uint32_t positions; /* that the rotation tables reach */
+    uint32_t window;    /* of layers with a sliding window; 0: none has one */
+    enum asy_exact_activation activation;
+    uint32_t residual_bits; /* unit of the residual: 2^-residual_bits */
+    bool tied;              /* the head is the embedding's matrix */
+    bool post_norms;        /* norms behind attention and feed-forward */
+    bool qk_norms;
+    struct asy_hash weights; /* root over all rows (exact.md section 8): what a manifest binds */
+    struct asy_hash source;  /* SHA-256 of the file it was converted from */
+    struct asy_bytes recipe; /* how: UTF-8 text; borrowed from the file */
+    struct asy_bytes vocabulary; /* the tokenizer as a GGUF file without tensors; borrowed */
+};
+
+struct asy_exact_model;
+
+/* asy_exact_model_open checks every byte of a model file and makes it usable where it lies.
+ * in:     file: at least 64-byte aligned, keeps: must stay as it is until the model is freed
+ * errors: SYNTAX not such a file, or a number in it is out of range; TOO_LONG or RANGE its
+ *         dimensions are beyond the ceilings; UNSUPPORTED another version, or a reserved field is
+ *         used; MISMATCH its checksum; why says where */
+ASY_MUST_USE enum asy_err asy_exact_model_open(struct asy_exact_model **ret_model,
+                                               struct asy_bytes file, struct asy_why *reterr_why);
+void asy_exact_model_free(struct asy_exact_model *model); /* NULL is fine */
+const struct asy_exact_info *asy_exact_model_info(const struct asy_exact_model *model);
+
+/* ---- kernels --------------------------------------------------------------------------------- */
+
+/* How an operator is computed; never what it computes. */
+enum asy_exact_kernel {
+    ASY_EXACT_AUTO = 0, /* the best that this machine runs */
+    ASY_EXACT_SCALAR,   /* plain C: the specification as code */
+    ASY_EXACT_AVX2,
+    ASY_EXACT_AVX512, /* with VNNI */
+    ASY_EXACT_NEON,   /* with the dot product */
+};
+/* "auto", "scalar", "avx2", "avx512", "neon" */
+const char *asy_exact_kernel_name(enum asy_exact_kernel kernel);
+/* errors: NOT_FOUND no such name */
+ASY_MUST_USE enum asy_err asy_exact_kernel_parse(enum asy_exact_kernel *ret_kernel,
+                                                 struct asy_bytes name);
+bool asy_exact_kernel_runs(enum asy_exact_kernel kernel); /* was built in, and this machine can */
+
+/* ---- executor -------------------------------------------------------------------------------- */
+
+struct asy_exact_config {
+    enum asy_exact_kernel kernel;
+    uint32_t threads;     /* that compute, the caller's own counted; in [1, 64] */
+    uint32_t slots;       /* sequences; in [1, 4096] */
+    uint32_t context;     /* positions of one slot; in [1, positions of the model] */
+    uint32_t rows;        /* most rows of one step; in [1, ASY_EXACT_MAX_ROWS] */
+    uint32_t logits_rows; /* most rows of one step whose logits are wanted; in [1, rows] */
+};
+
+struct asy_exact;
+
+/* Bytes that an executor takes, the mapped model not counted; 0: the config is impossible. */
+uint64_t asy_exact_memory(const struct asy_exact_model *model,
+                          const struct asy_exact_config *config);
+/* Keeps model. errors: RANGE config (why->param names the field); UNSUPPORTED the kernel does not
+ * run here */
+ASY_MUST_USE enum asy_err asy_exact_new(struct asy_exact **ret_exact,
+                                        const struct asy_exact_model *model,
+                                        const struct asy_exact_config *config,
+                                        struct asy_why *reterr_why);
+void asy_exact_free(struct asy_exact *x); /* NULL is fine */
+/* The kernel that AUTO became. */
+enum asy_exact_kernel asy_exact_kernel_of(const struct asy_exact *x);
+const struct asy_exact_model *asy_exact_model_of(const struct asy_exact *x);
+
+/* One row of a step. */
+struct asy_exact_row {
+    uint32_t token;
+    uint32_t slot;
+    uint32_t pos; /* all positions below it were computed, in earlier steps or rows */
+    bool logits;  /* wanted */
+};
+
+/* asy_exact_step computes rows, in their order. Rows of one slot must come by rising position.
+ * out:    ret_logits: int32 [rows that want logits][vocab], unit 2^-16, in the order of the rows;
+ *         valid until the next step. NULL when none does
+ * errors: RANGE too many rows or wanted logits, or a token, slot or position out of range; nothing
+ *         was computed */
+ASY_MUST_USE enum asy_err asy_exact_step(struct asy_exact *x, const int32_t **ret_logits,
+                                         const struct asy_exact_row *rows, uint32_t count);
+
+/* Copies the entries of positions [0, count) from one slot to another, within one executor.
+ * errors: RANGE */
+ASY_MUST_USE enum asy_err asy_exact_copy(struct asy_exact *x, uint32_t to, uint32_t from,
+                                         uint32_t count);
+/* Bytes of a save of `count` positions: the same for every kernel. */
+uint64_t asy_exact_save_len(const struct asy_exact_model *model, uint32_t count);
+/* Writes the entries of positions [0, count) to ret, asy_exact_save_len bytes. errors: RANGE */
+ASY_MUST_USE enum asy_err asy_exact_save(const struct asy_exact *x, uint8_t *ret, uint32_t slot,
+                                         uint32_t count);
+/* errors: RANGE; SYNTAX not a save of this model's shape, or an entry out of range */
+ASY_MUST_USE enum asy_err asy_exact_restore(struct asy_exact *x, uint32_t slot,
+                                            struct asy_bytes save, uint32_t *ret_count);
+
+#endif
