@@ -73,6 +73,14 @@ void *asy_alloc(size_t len) {
     return p;
 }
 
+void *asy_alloc_aligned(size_t len, size_t align) {
+    size_t whole = (len + align - 1) / align * align;
+    void *p = aligned_alloc(align, whole != 0 ? whole : align);
+    ASY_ASSERT(p != NULL);
+    memset(p, 0, whole);
+    return p;
+}
+
 void *asy_realloc(void *p, size_t len) {
     void *q = realloc(p, len != 0 ? len : 1);
     ASY_ASSERT(q != NULL);

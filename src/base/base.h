@@ -107,6 +107,8 @@ _Noreturn void asy_assert_failed(const char *file, int line, const char *cond);
  * Free with asy_free. len 0 gives 1 byte. */
 void *asy_alloc(size_t len) __attribute__((malloc, returns_nonnull));
 void *asy_realloc(void *p, size_t len) __attribute__((returns_nonnull));
+/* The same as asy_alloc at a multiple of align, a power of two up to 2 MiB. */
+void *asy_alloc_aligned(size_t len, size_t align) __attribute__((malloc, returns_nonnull));
 void asy_free(void *p);
 /* Overwrites a secret so that the compiler cannot drop the write. */
 void asy_secret_wipe(void *p, size_t len);

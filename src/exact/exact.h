@@ -73,6 +73,71 @@ ASY_MUST_USE enum asy_err asy_exact_model_open(struct asy_exact_model **ret_mode
 void asy_exact_model_free(struct asy_exact_model *model); /* NULL is fine */
 const struct asy_exact_info *asy_exact_model_info(const struct asy_exact_model *model);
 
+/* ---- writing a model file -------------------------------------------------------------------- */
+
+/* The linears of a layer, as bits of its masks and as parts of a file. */
+enum asy_exact_linear {
+    ASY_EXACT_QKV = 0, /* rows: queries, keys, values */
+    ASY_EXACT_OUT,
+    ASY_EXACT_GATE_UP, /* rows interleaved: gate 0, up 0, gate 1, up 1 ... */
+    ASY_EXACT_DOWN,
+    ASY_EXACT_EMBED, /* of the model, not of a layer: constants and, always, the matrix */
+    ASY_EXACT_HEAD,  /* the same; without a matrix of its own when tied */
+};
+enum asy_exact_norm {
+    ASY_EXACT_NORM_ATTN = 0, /* before attention: quantised output */
+    ASY_EXACT_NORM_Q,        /* per head; int32 output. Exist with qk_norms */
+    ASY_EXACT_NORM_K,
+    ASY_EXACT_NORM_ATTN_POST, /* int32 output. Exist with post_norms */
+    ASY_EXACT_NORM_FFN,
+    ASY_EXACT_NORM_FFN_POST,
+    ASY_EXACT_NORM_FINAL, /* of the model, not of a layer */
+};
+
+struct asy_exact_layer_shape {
+    bool window;
+    uint8_t rope; /* rotation table */
+    uint8_t wide; /* bit n: the input of linear n has 16 bits; n up to DOWN */
+    uint8_t bias; /* bit n: linear n has a bias */
+};
+struct asy_exact_shape {
+    uint32_t layers, dim, inner, heads, kv_heads, head_dim, vocab, positions, window, ropes;
+    enum asy_exact_activation activation;
+    uint32_t residual_bits;
+    bool tied, post_norms, qk_norms, head_wide;
+    uint32_t vocabulary_len, recipe_len; /* bytes */
+    struct asy_exact_layer_shape layer[ASY_EXACT_MAX_LAYERS];
+};
+
+/* asy_exact_file_len says how long a model file of this shape is.
+ * errors: RANGE, TOO_LONG, UNSUPPORTED the shape is impossible; why says what */
+ASY_MUST_USE enum asy_err asy_exact_file_len(uint64_t *ret_len, const struct asy_exact_shape *shape,
+                                             struct asy_why *reterr_why);
+
+/* A file being written, in memory of the caller's. */
+struct asy_exact_writer;
+/* in: file: 64-byte aligned, as long as asy_exact_file_len says, all zero; keeps */
+ASY_MUST_USE enum asy_err asy_exact_writer_new(struct asy_exact_writer **ret_writer,
+                                               const struct asy_exact_shape *shape, uint8_t *file,
+                                               struct asy_why *reterr_why);
+/* One row of a linear; layer is ignored for EMBED and HEAD.
+ * in:     w: int8[cols] in [-127, 127]; NULL for HEAD when tied
+ *         m: 0, or in [2^14, 2^15); bias: ignored where the shape has none
+ * Numbers out of range are bugs (asserted). */
+void asy_exact_write_row(struct asy_exact_writer *w, enum asy_exact_linear linear, uint32_t layer,
+                         uint32_t row, const int8_t *weights, int16_t m, int16_t s, int32_t bias);
+/* gain: int32[dim, or head_dim], |gain| < 2^23; eps in [0, 2^58) */
+void asy_exact_write_norm(struct asy_exact_writer *w, enum asy_exact_norm norm, uint32_t layer,
+                          const int32_t *gain, int64_t eps, int32_t shift);
+/* One entry of a rotation table: int32[head_dim] of (cos, sin) in Q30, |x| <= 2^30. Entry e below
+ * 256 is position e; entry 256 + c is position 256 * c. */
+void asy_exact_write_rope(struct asy_exact_writer *w, uint32_t table, uint32_t entry,
+                          const int32_t *pairs);
+/* asy_exact_writer_finish writes header, vocabulary, recipe, weights root and checksum, and frees
+ * the writer. The caller's memory then is a model file. */
+void asy_exact_writer_finish(struct asy_exact_writer *w, const struct asy_hash *source,
+                             struct asy_bytes vocabulary, struct asy_bytes recipe);
+
 /* ---- kernels --------------------------------------------------------------------------------- */
 
 /* How an operator is computed; never what it computes. */
@@ -126,12 +191,14 @@ struct asy_exact_row {
 };
 
 /* asy_exact_step computes rows, in their order. Rows of one slot must come by rising position.
- * out:    ret_logits: int32 [rows that want logits][vocab], unit 2^-16, in the order of the rows;
- *         valid until the next step. NULL when none does
+ * out:    ret_logits: int32 [rows that want logits][asy_exact_logits_stride], unit 2^-16, in the
+ *         order of the rows; of a row the first `vocab` count; valid until the next step
  * errors: RANGE too many rows or wanted logits, or a token, slot or position out of range; nothing
  *         was computed */
 ASY_MUST_USE enum asy_err asy_exact_step(struct asy_exact *x, const int32_t **ret_logits,
                                          const struct asy_exact_row *rows, uint32_t count);
+
+uint32_t asy_exact_logits_stride(const struct asy_exact_model *model); /* vocab, rounded up */
 
 /* Copies the entries of positions [0, count) from one slot to another, within one executor.
  * errors: RANGE */

@@ -106,6 +106,8 @@ struct ops {
     /* h[i] = act(g[i]) * u[i] for pairs g0 u0 g1 u1 ... */
     void (*gate)(enum asy_exact_activation act, const int32_t *gu, uint32_t count, int32_t *h);
 };
+/* NULL: not built in, or this machine cannot run it. */
+const struct ops *exact_ops(enum asy_exact_kernel kernel);
 extern const struct ops exact_ops_scalar, exact_ops_avx2, exact_ops_avx512, exact_ops_neon;
 
 /* ---- tables (exact.md section 7) ---- */
