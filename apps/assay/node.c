@@ -131,7 +131,12 @@ static enum asy_err describe(struct asy_link_model *m, const struct settings *s,
         ASY_TRY(asy_model_read_gguf(&gguf, s->model_file, s->data, asy_env_system(), why));
         ASY_TRY(asy_manifest_from_gguf(&manifest, &gguf, base != NULL ? base + 1 : s->model_file,
                                        &options, why));
-        (void)snprintf(m->engine, sizeof m->engine, "llama.cpp/%s", manifest.llama_versions);
+        if (gguf.exact) {
+            m->tier = ASY_TIER_EXACT;
+            (void)snprintf(m->engine, sizeof m->engine, "exact/1");
+        } else {
+            (void)snprintf(m->engine, sizeof m->engine, "llama.cpp/%s", manifest.llama_versions);
+        }
     }
     asy_manifest_digest(&m->digest, &manifest);
     return ASY_OK;

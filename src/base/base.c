@@ -1,11 +1,15 @@
 #include "base/base.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
@@ -306,6 +310,35 @@ struct asy_bytes asy_buf_bytes(const struct asy_buf *buf) {
 
 const char *asy_buf_cstr(const struct asy_buf *buf) {
     return buf->p != NULL ? (const char *)buf->p : "";
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+enum asy_err asy_file_map(struct asy_bytes *ret_map, const char *path, struct asy_why *why) {
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return asy_why_set(why, errno == ENOENT ? ASY_ERR_NOT_FOUND : ASY_ERR_IO, NULL, "%s: %s",
+                           path, strerror(errno));
+    }
+    void *p = MAP_FAILED;
+    errno = EINVAL;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+        p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    }
+    int error = errno;
+    (void)close(fd); /* nothing was written */
+    if (p == MAP_FAILED) {
+        return asy_why_set(why, ASY_ERR_IO, NULL, "%s: %s", path, strerror(error));
+    }
+    *ret_map = asy_bytes_of(p, (size_t)st.st_size);
+    return ASY_OK;
+}
+
+void asy_file_unmap(struct asy_bytes map) {
+    if (map.n != 0) {
+        (void)munmap((void *)(uintptr_t)map.p, map.n); /* a mapping of ours: cannot fail */
+    }
 }
 
 /* ---- arenas ---------------------------------------------------------------------------------- */

@@ -179,6 +179,16 @@ void asy_buf_consume(struct asy_buf *buf, size_t len);
 struct asy_bytes asy_buf_bytes(const struct asy_buf *buf);
 const char *asy_buf_cstr(const struct asy_buf *buf); /* "" when empty */
 
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/* asy_file_map maps a whole file for reading; processes that map the same file share its memory.
+ * out:    ret_map: page aligned; asy_file_unmap gives it back. A file that others shorten later
+ *         kills who reads behind its new end: map what nobody writes
+ * errors: NOT_FOUND, IO (a folder, a device or an empty file, too) */
+ASY_MUST_USE enum asy_err asy_file_map(struct asy_bytes *ret_map, const char *path,
+                                       struct asy_why *reterr_why);
+void asy_file_unmap(struct asy_bytes map);
+
 /* ---- arenas ---------------------------------------------------------------------------------- */
 
 /* Turn memory: allocate freely, drop all at once. Asking for more than the ceiling returns NULL:

@@ -124,6 +124,7 @@ static enum asy_err client_submit(struct asy_engine *base, const struct asy_engi
     submit.stops = stops;
     submit.n_stops = job->stop_count;
     submit.credit = job->credit;
+    submit.scope = job->scope;
     Assay__Engine__ToWorker message;
     assay__engine__to_worker__init(&message);
     message.body_case = ASSAY__ENGINE__TO_WORKER__BODY_SUBMIT;
@@ -221,12 +222,12 @@ static enum asy_err on_ready(struct client *c, const Assay__Engine__Ready *ready
 static enum asy_err on_prompt(struct client *c, const Assay__Engine__Prompt *prompt,
                               struct asy_why *why) {
     struct client_job *j = job_find(c, prompt->key);
-    if (j == NULL || j->prompt_told || prompt->n_ids == 0) {
+    if (j == NULL || j->prompt_told || prompt->n_ids == 0 || prompt->cached >= prompt->n_ids) {
         return asy_why_set(why, ASY_ERR_PEER, NULL, "an unexpected Prompt");
     }
     j->prompt_told = true;
     if (!j->cancelled) {
-        asy_engine_tell_prompt(&c->base, prompt->key, prompt->ids, prompt->n_ids);
+        asy_engine_tell_prompt(&c->base, prompt->key, prompt->ids, prompt->n_ids, prompt->cached);
     }
     return ASY_OK;
 }

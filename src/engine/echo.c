@@ -266,7 +266,7 @@ static uint64_t run(struct echo *e, struct echo_job *j, uint64_t now_ns) {
         uint32_t *prompt = j->prompt;
         size_t count = j->prompt_count;
         j->prompt = NULL;
-        asy_engine_tell_prompt(&e->base, j->key, prompt, count);
+        asy_engine_tell_prompt(&e->base, j->key, prompt, count, 0);
         asy_free(prompt);
     }
     while (!j->cancelled && j->credit > 0 && j->due_ns <= now_ns) {

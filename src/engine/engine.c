@@ -109,9 +109,10 @@ void asy_engine_tell_up(struct asy_engine *e, const struct asy_engine_model *mod
     }
 }
 
-void asy_engine_tell_prompt(struct asy_engine *e, uint64_t key, const uint32_t *ids, size_t count) {
+void asy_engine_tell_prompt(struct asy_engine *e, uint64_t key, const uint32_t *ids, size_t count,
+                            size_t cached) {
     if (e->events->on_prompt != NULL) {
-        e->events->on_prompt(e->arg, key, ids, count);
+        e->events->on_prompt(e->arg, key, ids, count, cached);
     }
 }
 

@@ -73,6 +73,10 @@ struct asy_engine_job {
     const struct asy_bytes *stops; /* UTF-8, not empty, at most ASY_MAX_STOP_LEN bytes each */
     size_t stop_count;             /* at most ASY_MAX_STOPS */
     uint32_t credit;               /* tokens the consumer takes before it grants more */
+    /* Whose job it is: what was computed for a prompt may serve another one that begins alike, but
+     * only of the same scope, since the time to the first token tells whether it did. 0: nobody's,
+     * nothing is shared. */
+    uint64_t scope;
 };
 
 /* Why a job ended. */
@@ -117,8 +121,9 @@ struct asy_engine_events {
     /* Jobs may be submitted. */
     void (*on_up)(void *arg, const struct asy_engine_model *model);
     /* The prompt's token ids, as the model sees them, without prior ones: for counts, digests and
-     * the audit record. */
-    void (*on_prompt)(void *arg, uint64_t key, const uint32_t *ids, size_t count);
+     * the audit record; and how many of them need no computing, as an earlier job of the same scope
+     * began alike. */
+    void (*on_prompt)(void *arg, uint64_t key, const uint32_t *ids, size_t count, size_t cached);
     void (*on_tokens)(void *arg, uint64_t key, const struct asy_engine_tokens *tokens);
     void (*on_done)(void *arg, uint64_t key, const struct asy_engine_done *done);
     /* The number of running jobs changed. */
@@ -241,7 +246,8 @@ void asy_engine_host_free(struct asy_engine_host *host);          /* NULL is fin
 
 /* ---- model files ----------------------------------------------------------------------------- */
 
-/* What a manifest says about a GGUF file. */
+/* What a manifest says about a model file: a GGUF file, or one of the integer engine, which has the
+ * vocabulary of the GGUF file that it was made from inside. */
 struct asy_gguf {
     uint64_t file_len;
     struct asy_hash sha256;
@@ -257,14 +263,17 @@ struct asy_gguf {
                          * UINT32_MAX when absent */
     char architecture[32];
     char name[ASY_MAX_NAME]; /* general.name, cut; "" when absent */
+    bool exact;              /* a file of the integer engine */
+    struct asy_hash weights; /* the root over its weights; zero for GGUF files */
 };
 /* asy_gguf_parse reads the head of a GGUF file, version 2 or 3. sha256 and file_len are left zero.
  * errors: AGAIN the head is cut off, try with more; SYNTAX; UNSUPPORTED another version, or
  *         big-endian; MISSING one of the fields above; TOO_LONG more than 65,536 records */
 ASY_MUST_USE enum asy_err asy_gguf_parse(struct asy_gguf *ret_gguf, struct asy_bytes head,
                                          struct asy_why *reterr_why);
-/* asy_gguf_read reads the whole file, and blocks for it: some 0.1 s per 100 MB.
- * errors: as asy_gguf_parse but for AGAIN; NOT_FOUND, IO */
+/* asy_gguf_read reads the whole file, of either kind, and blocks for it: some 0.1 s per 100 MB. A
+ * file of the integer engine is checked whole.
+ * errors: as asy_gguf_parse but for AGAIN, and as asy_exact_model_open; NOT_FOUND, IO */
 ASY_MUST_USE enum asy_err asy_gguf_read(struct asy_gguf *ret_gguf, const char *path,
                                         struct asy_why *reterr_why);
 

@@ -34,7 +34,8 @@ struct asy_engine {
 
 /* Call the caller's function, if there is one. */
 void asy_engine_tell_up(struct asy_engine *e, const struct asy_engine_model *model);
-void asy_engine_tell_prompt(struct asy_engine *e, uint64_t key, const uint32_t *ids, size_t count);
+void asy_engine_tell_prompt(struct asy_engine *e, uint64_t key, const uint32_t *ids, size_t count,
+                            size_t cached);
 void asy_engine_tell_tokens(struct asy_engine *e, uint64_t key,
                             const struct asy_engine_tokens *tokens);
 void asy_engine_tell_done(struct asy_engine *e, uint64_t key, enum asy_engine_finish finish,

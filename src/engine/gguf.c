@@ -8,6 +8,8 @@
 
 #include "crypto/crypto.h"
 #include "engine/engine.h"
+#include "engine/exact_priv.h"
+#include "exact/exact.h"
 
 #define GGUF_MAX_RECORDS 65536u
 #define GGUF_MAX_HEAD    (256u * 1024u * 1024u) /* the largest vocabularies take some 20 MB */
@@ -275,6 +277,31 @@ static enum asy_err read_all(struct asy_gguf *g, struct asy_buf *head, int fd,
                                 : err;
 }
 
+static enum asy_err read_exact(struct asy_gguf *g, const char *path, struct asy_why *why) {
+    struct asy_bytes file;
+    struct asy_exact_model *model;
+    ASY_TRY(asy_file_map(&file, path, why));
+    enum asy_err err = asy_exact_model_open(&model, file, why);
+    if (err == ASY_OK) {
+        const struct asy_exact_info *info = asy_exact_model_info(model);
+        err = asy_gguf_parse(g, info->vocabulary, why);
+        if (err == ASY_ERR_AGAIN) {
+            err = asy_why_set(why, ASY_ERR_SYNTAX, NULL, "the file's vocabulary is cut off");
+        }
+        if (err == ASY_OK) {
+            g->exact = true;
+            g->weights = info->weights;
+            g->file_len = file.n;
+            g->context_train =
+                g->context_train < info->positions ? g->context_train : info->positions;
+            asy_sha256(&g->sha256, file);
+        }
+        asy_exact_model_free(model);
+    }
+    asy_file_unmap(file);
+    return err;
+}
+
 enum asy_err asy_gguf_read(struct asy_gguf *ret_gguf, const char *path, struct asy_why *why) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
@@ -282,11 +309,19 @@ enum asy_err asy_gguf_read(struct asy_gguf *ret_gguf, const char *path, struct a
                            path, strerror(errno));
     }
     struct asy_gguf gguf;
-    struct asy_buf head;
-    asy_buf_init(&head, GGUF_MAX_HEAD);
-    enum asy_err err = read_all(&gguf, &head, fd, why);
-    asy_buf_done(&head);
-    close(fd);
+    uint8_t magic[8] = {0};
+    enum asy_err err;
+    bool exact = pread(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic &&
+                 asy_engine_exact_is(asy_bytes_of(magic, sizeof magic));
+    if (exact) {
+        err = read_exact(&gguf, path, why);
+    } else {
+        struct asy_buf head;
+        asy_buf_init(&head, GGUF_MAX_HEAD);
+        err = read_all(&gguf, &head, fd, why);
+        asy_buf_done(&head);
+    }
+    (void)close(fd); /* only read */
     if (err == ASY_OK) {
         *ret_gguf = gguf;
     }

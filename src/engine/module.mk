@@ -1,4 +1,4 @@
-DEPS := base crypto codec net sample
+DEPS := base crypto codec net sample exact
 PKGS := libprotobuf-c
 LIBS := -ldl
 PROTOS := engine

@@ -22,6 +22,7 @@ struct asy_engine_runtime_config {
     uint32_t context; /* tokens of one slot */
     uint32_t batch;   /* tokens of one forward call */
     uint32_t threads;
+    bool vocabulary_only; /* only render, piece and is_end will be called */
 };
 
 /* One token to compute: token stands at position pos of what slot holds; positions of a slot come
@@ -53,7 +54,12 @@ struct asy_engine_runtime {
                     char ret_why[ASY_ENGINE_TEXT_MAX]);
     /* float[vocab_count] of a row that wanted them; valid until the next forward. */
     const float *(*logits)(void *self, size_t row);
+    /* Integer logits instead, in the sampler's unit: engines that have them. NULL: floats. */
+    const int32_t *(*integer_logits)(void *self, size_t row);
     void (*clear)(void *self, uint32_t slot); /* forgets what the slot holds */
+    /* Copies what the first count positions of a slot hold: engines whose numbers do not depend on
+     * how they were computed. NULL for the others, which compute each prompt anew. */
+    void (*copy)(void *self, uint32_t to, uint32_t from, uint32_t count);
     void (*free)(void *self);
 };
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "engine/exact_priv.h"
 #include "engine/frame_priv.h"
 #include "engine/gate_priv.h"
 #include "engine/runtime_priv.h"
@@ -35,12 +36,17 @@ struct slot {
     struct asy_sample_settings sampling;
     uint8_t seed[ASY_SAMPLE_SEED_LEN];
     struct asy_gate gate;
+    /* Stays behind its job where the runtime can copy: what the cache holds, for whom. */
+    uint64_t scope;
+    uint64_t last_used; /* the job's number */
 };
 
 struct worker {
     struct asy_engine_runtime_config config;
     struct asy_engine_runtime rt;
+    struct asy_bytes file; /* mapped */
     struct slot slot[ASY_MAX_SLOTS];
+    uint64_t jobs; /* so far */
     uint32_t turn; /* the slot whose prompt comes first in the next batch */
     struct asy_engine_row *rows;
     int32_t *logits;
@@ -103,12 +109,13 @@ static void say_fatal(struct worker *w, char *why) {
     flush(w);
 }
 
-static void say_prompt(struct worker *w, const struct slot *s) {
+static void say_prompt(struct worker *w, const struct slot *s, size_t cached) {
     Assay__Engine__Prompt prompt;
     assay__engine__prompt__init(&prompt);
     prompt.key = s->key;
     prompt.ids = s->ids;
     prompt.n_ids = s->prompt_count;
+    prompt.cached = (uint32_t)cached;
     Assay__Engine__FromWorker message;
     assay__engine__from_worker__init(&message);
     message.body_case = ASSAY__ENGINE__FROM_WORKER__BODY_PROMPT;
@@ -159,8 +166,11 @@ static void slot_end(struct worker *w, struct slot *s, enum asy_engine_finish fi
     say_done(w, s->key, finish, err, why);
     w->rt.clear(w->rt.self, (uint32_t)(s - w->slot));
     asy_gate_done(&s->gate);
-    asy_free(s->ids);
-    *s = (struct slot){0};
+    s->used = false;
+    if (w->rt.copy == NULL || s->scope == 0) {
+        asy_free(s->ids);
+        *s = (struct slot){0};
+    }
 }
 
 static struct slot *slot_find(struct worker *w, uint64_t key) {
@@ -209,12 +219,44 @@ static enum asy_err read_prompt(struct worker *w, size_t *ret_count,
     return ASY_OK;
 }
 
-static void on_submit(struct worker *w, const Assay__Engine__Submit *submit) {
-    uint32_t free_slot = 0;
-    while (free_slot < w->config.slots && w->slot[free_slot].used) {
-        free_slot++;
+/* How many positions of a slot's cache a new sequence could use. All but its last token: that one
+ * is computed for its logits. */
+static size_t common(const struct slot *s, uint64_t scope, const uint32_t *ids, size_t count) {
+    size_t n = 0;
+    if (scope != 0 && s->scope == scope) {
+        while (n < s->computed && n + 1 < count && s->ids[n] == ids[n]) {
+            n++;
+        }
     }
-    ASY_ASSERT(free_slot < w->config.slots); /* the parent counts them */
+    return n;
+}
+
+/* The free slot that a sequence goes to: the one whose cache serves it best, else the one that was
+ * idle longest. ret_from has what to copy, ret_cached positions of it. */
+static uint32_t place(struct worker *w, uint32_t *ret_from, size_t *ret_cached, uint64_t scope,
+                      const uint32_t *ids, size_t count) {
+    uint32_t to = UINT32_MAX, from = UINT32_MAX;
+    size_t most = 0, here = 0;
+    for (uint32_t i = 0; i < w->config.slots; i++) {
+        const struct slot *s = &w->slot[i];
+        size_t n = w->rt.copy != NULL ? common(s, scope, ids, count) : 0;
+        if (n > most) {
+            most = n;
+            from = i;
+        }
+        if (!s->used &&
+            (to == UINT32_MAX || n > here || (n == here && s->last_used < w->slot[to].last_used))) {
+            to = i;
+            here = n;
+        }
+    }
+    ASY_ASSERT(to != UINT32_MAX); /* the parent counts them */
+    *ret_from = here == most ? to : from;
+    *ret_cached = most;
+    return to;
+}
+
+static void on_submit(struct worker *w, const Assay__Engine__Submit *submit) {
     ASY_ASSERT(submit->seed.len == ASY_SAMPLE_SEED_LEN && submit->n_prior < submit->max_tokens &&
                submit->n_stops <= ASY_MAX_STOPS);
     struct asy_why why = {0};
@@ -224,14 +266,27 @@ static void on_submit(struct worker *w, const Assay__Engine__Submit *submit) {
         say_done(w, submit->key, ASY_ENGINE_FAILED, err, why.text);
         return;
     }
-    struct slot *s = &w->slot[free_slot];
+    uint32_t from;
+    size_t cached, total = count + submit->n_prior;
+    if (submit->n_prior > 0) {
+        memcpy(w->prompt + count, submit->prior, submit->n_prior * sizeof *w->prompt);
+    }
+    uint32_t to = place(w, &from, &cached, submit->scope, w->prompt, total);
+    if (from != to && cached > 0) {
+        w->rt.copy(w->rt.self, to, from, (uint32_t)cached);
+    }
+    struct slot *s = &w->slot[to];
+    asy_free(s->ids);
     uint32_t room = w->config.context - (uint32_t)count; /* the answer ends with the context */
     *s = (struct slot){.used = true,
                        .key = submit->key,
                        .prompt_count = count,
                        .prior = (uint32_t)submit->n_prior,
                        .max_tokens = submit->max_tokens < room ? submit->max_tokens : room,
-                       .credit = submit->credit};
+                       .credit = submit->credit,
+                       .computed = cached,
+                       .scope = submit->scope,
+                       .last_used = ++w->jobs};
     s->sampling = ASY_SAMPLE_SETTINGS_DEFAULT;
     s->sampling.temperature_milli = submit->temperature_milli;
     s->sampling.top_k = submit->top_k;
@@ -239,17 +294,14 @@ static void on_submit(struct worker *w, const Assay__Engine__Submit *submit) {
     s->sampling.min_p_ppm = submit->min_p_ppm;
     memcpy(s->seed, submit->seed.data, sizeof s->seed);
     s->ids = asy_alloc((count + s->max_tokens) * sizeof *s->ids);
-    memcpy(s->ids, w->prompt, count * sizeof *s->ids);
-    if (submit->n_prior > 0) {
-        memcpy(s->ids + count, submit->prior, submit->n_prior * sizeof *s->ids);
-    }
-    s->count = count + submit->n_prior;
+    memcpy(s->ids, w->prompt, total * sizeof *s->ids);
+    s->count = total;
     struct asy_bytes stops[ASY_MAX_STOPS];
     for (size_t i = 0; i < submit->n_stops; i++) {
         stops[i] = (struct asy_bytes){submit->stops[i].data, submit->stops[i].len};
     }
     asy_gate_init(&s->gate, stops, submit->n_stops);
-    say_prompt(w, s);
+    say_prompt(w, s, cached < count ? cached : count - 1);
 }
 
 /* Takes the chosen token. */
@@ -294,15 +346,24 @@ static size_t plan(struct worker *w) {
     return count;
 }
 
-static void choose(struct worker *w, struct slot *s, size_t row) {
+/* A row's logits as integers; NULL: the engine is broken. */
+static const int32_t *logits_of(struct worker *w, size_t row) {
+    if (w->rt.integer_logits != NULL) {
+        return w->rt.integer_logits(w->rt.self, row);
+    }
     const float *logits = w->rt.logits(w->rt.self, row);
+    bool ok = logits != NULL &&
+              asy_sample_logits_from_float(w->logits, logits, w->rt.vocab_count) == ASY_OK;
+    return ok ? w->logits : NULL;
+}
+
+static void choose(struct worker *w, struct slot *s, size_t row) {
+    const int32_t *logits = logits_of(w, row);
     uint32_t id;
     uint32_t pos = (uint32_t)(s->count - s->prompt_count);
-    enum asy_err err = logits == NULL
-                           ? ASY_ERR_INTERNAL
-                           : asy_sample_logits_from_float(w->logits, logits, w->rt.vocab_count);
-    if (err == ASY_OK) {
-        err = asy_sample_token(&id, NULL, w->workspace, w->logits, w->rt.vocab_count, &s->sampling,
+    enum asy_err err = ASY_ERR_INTERNAL;
+    if (logits != NULL) {
+        err = asy_sample_token(&id, NULL, w->workspace, logits, w->rt.vocab_count, &s->sampling,
                                s->seed, pos);
     }
     if (err != ASY_OK) {
@@ -431,7 +492,15 @@ static bool load(struct worker *w, const char *plugin_path, char ret_why[ASY_ENG
         snprintf(ret_why, ASY_ENGINE_TEXT_MAX, "%s is not of this build", plugin_path);
         return false;
     }
-    if (!plugin->load(&w->rt, &w->config, ret_why)) {
+    struct asy_why why = {{0}, {0}};
+    if (asy_file_map(&w->file, w->config.model_path, &why) != ASY_OK) {
+        snprintf(ret_why, ASY_ENGINE_TEXT_MAX, "%s", why.text);
+        return false;
+    }
+    bool loaded = asy_engine_exact_is(w->file)
+                      ? asy_engine_exact_load(&w->rt, &w->config, w->file, plugin, ret_why)
+                      : plugin->load(&w->rt, &w->config, ret_why);
+    if (!loaded) {
         return false;
     }
     size_t workspace_len = asy_sample_workspace_len(w->rt.vocab_count);
@@ -504,7 +573,9 @@ int asy_engine_worker_main(int argc, char **argv) {
         flush(w);
         serve(w);
         for (uint32_t i = 0; i < w->config.slots; i++) {
-            asy_gate_done(&w->slot[i].gate);
+            if (w->slot[i].used) {
+                asy_gate_done(&w->slot[i].gate);
+            }
             asy_free(w->slot[i].ids);
         }
     } else {
@@ -513,6 +584,7 @@ int asy_engine_worker_main(int argc, char **argv) {
     if (w->rt.free != NULL) {
         w->rt.free(w->rt.self);
     }
+    asy_file_unmap(w->file);
     asy_free(w->prompt);
     asy_free(w->rows);
     asy_free(w->logits);

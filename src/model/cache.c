@@ -65,6 +65,8 @@ enum asy_err model_cache_format(struct asy_buf *buf, const char *path,
     asy_jw_kv_u64(&w, "file_type", g->file_type);
     asy_jw_kv_cstr(&w, "architecture", g->architecture);
     asy_jw_kv_cstr(&w, "name", g->name);
+    asy_jw_kv_bool(&w, "exact", g->exact);
+    asy_jw_kv_hash(&w, "weights", &g->weights);
     asy_jw_end(&w);
     return asy_jw_finish(&w);
 }
@@ -105,7 +107,9 @@ static enum asy_err get_entry(struct asy_gguf *g, const struct asy_json *obj, co
     ASY_TRY(get_u32(&g->context_train, obj, "context"));
     ASY_TRY(get_u32(&g->file_type, obj, "file_type"));
     ASY_TRY(get_text(g->architecture, sizeof g->architecture, obj, "architecture"));
-    return get_text(g->name, sizeof g->name, obj, "name");
+    ASY_TRY(get_text(g->name, sizeof g->name, obj, "name"));
+    ASY_TRY(asy_json_get_bool(&g->exact, NULL, obj, NULL, "exact", NULL));
+    return asy_json_get_hash(&g->weights, NULL, obj, NULL, "weights", NULL);
 }
 
 enum asy_err model_cache_parse(struct asy_gguf *ret_gguf, struct asy_bytes in, const char *path,

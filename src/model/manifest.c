@@ -434,24 +434,29 @@ static bool set_text(char *ret, size_t cap, const char *s) {
 enum asy_err asy_manifest_from_gguf(struct asy_manifest *ret_m, const struct asy_gguf *gguf,
                                     const char *file_name, const struct asy_manifest_options *o,
                                     struct asy_why *why) {
-    const char *type = gguf->file_type < ASY_COUNT(file_types) ? file_types[gguf->file_type] : NULL;
-    struct asy_manifest m = {.engine = ASY_MANIFEST_LLAMA,
+    const char *type = gguf->exact                               ? "exact8"
+                       : gguf->file_type < ASY_COUNT(file_types) ? file_types[gguf->file_type]
+                                                                 : NULL;
+    struct asy_manifest m = {.engine = gguf->exact ? ASY_MANIFEST_EXACT : ASY_MANIFEST_LLAMA,
                              .context = gguf->context_train,
                              .vocab_count = gguf->vocab_count,
                              .tokenizer = gguf->tokenizer,
                              .template = gguf->template,
                              .files = {{.len = gguf->file_len, .sha256 = gguf->sha256}},
                              .file_count = 1,
-                             .has_calibration = true,
-                             .calibration = o->calibration};
+                             .weights_root = gguf->weights,
+                             .has_calibration = !gguf->exact};
+    if (!gguf->exact) {
+        m.calibration = o->calibration;
+    }
     if (type == NULL) {
         return asy_why_set(why, ASY_ERR_UNSUPPORTED, "quantization",
                            "the file's quantization has no name that is known here");
     }
     if (!SET_TEXT(m.name, o->name) || !SET_TEXT(m.licence, o->licence) ||
         !SET_TEXT(m.family, o->family != NULL ? o->family : gguf->architecture) ||
-        !SET_TEXT(m.quantization, type) || !SET_TEXT(m.llama_versions, o->llama_versions) ||
-        !SET_TEXT(m.files[0].name, file_name)) {
+        !SET_TEXT(m.quantization, type) || !SET_TEXT(m.files[0].name, file_name) ||
+        (!gguf->exact && !SET_TEXT(m.llama_versions, o->llama_versions))) {
         return asy_why_set(why, ASY_ERR_RANGE, NULL,
                            "a name, the licence or the versions are missing or too long");
     }
@@ -493,6 +498,8 @@ enum asy_err asy_manifest_verify(const struct asy_manifest *m, const struct asy_
         {"template", asy_hash_eq(&m->template, &gguf->template)},
         {"vocabulary", m->vocab_count == gguf->vocab_count},
         {"context", m->context <= gguf->context_train},
+        {"engine", (m->engine == ASY_MANIFEST_EXACT) == gguf->exact},
+        {"weights_root", !gguf->exact || asy_hash_eq(&m->weights_root, &gguf->weights)},
     };
     for (size_t k = 0; k < ASY_COUNT(checks); k++) {
         if (!checks[k].same) {

@@ -91,7 +91,8 @@ struct asy_manifest_options {
 };
 /* How this project's llama engine runs a model on CPUs. */
 #define ASY_MANIFEST_CPU ((struct asy_manifest_calibration){"cpu", false, "f16"})
-/* asy_manifest_from_gguf makes the manifest of a one-file model for llama.cpp.
+/* asy_manifest_from_gguf makes the manifest of a one-file model: for llama.cpp, or for the integer
+ * engine (versions and calibration of options then do not matter).
  * in:     gguf: from asy_gguf_read or asy_model_read_gguf
  *         file_name: without folders
  * errors: as asy_manifest_check; UNSUPPORTED a quantization without a known name */

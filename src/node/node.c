@@ -236,10 +236,10 @@ static void on_up(void *arg, const struct asy_engine_model *model) {
     uplink_send_status(&n->up);
     node_wake(n);
 }
-static void on_prompt(void *arg, uint64_t key, const uint32_t *ids, size_t count) {
+static void on_prompt(void *arg, uint64_t key, const uint32_t *ids, size_t count, size_t cached) {
     struct job *job = by_key(arg, key);
     if (job != NULL) {
-        uplink_on_prompt(job, ids, count);
+        uplink_on_prompt(job, ids, count, cached);
     }
 }
 static void on_tokens(void *arg, uint64_t key, const struct asy_engine_tokens *tokens) {

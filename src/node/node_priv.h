@@ -141,7 +141,7 @@ struct asy_node {
 void uplink_init(struct uplink *up, struct asy_node *n);
 void uplink_done(struct uplink *up);
 void uplink_tick(struct uplink *up, uint64_t now_ns, uint64_t *min_deadline_ns);
-void uplink_on_prompt(struct job *job, const uint32_t *ids, size_t count);
+void uplink_on_prompt(struct job *job, const uint32_t *ids, size_t count, size_t cached);
 void uplink_on_tokens(struct job *job, const struct asy_engine_tokens *tokens);
 void uplink_on_done(struct job *job, const struct asy_engine_done *done);
 void uplink_send_status(struct uplink *up);

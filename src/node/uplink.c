@@ -327,14 +327,16 @@ static void on_offer(void *arg, uint64_t seq, const struct asy_link_offer *o) {
     e->stops = stops;
     e->stop_count = o->stop_count;
     e->credit = o->credit;
+    e->scope = asy_be64_get(o->terms->requester.b);
     look_up_cap(job);
 }
 
 /* ---- what the engine says -------------------------------------------------------------------- */
 
-void uplink_on_prompt(struct job *job, const uint32_t *ids, size_t count) {
+void uplink_on_prompt(struct job *job, const uint32_t *ids, size_t count, size_t cached) {
     asy_prompt_digest(&job->prompt_digest, ids, count);
     job->in_tokens = (uint32_t)count;
+    job->cached_tokens = (uint32_t)cached;
     job->has_prompt = true;
     if (count >
         job->terms

@@ -162,15 +162,16 @@ static bool load(struct asy_engine_runtime *ret_runtime,
     struct llama *l = &the_one;
     *l = (struct llama){0};
     llama_log_set(log_errors, NULL);
-    bool ok = load_backend(config->backend, ret_why);
+    bool ok = config->vocabulary_only || load_backend(config->backend, ret_why);
     if (ok) {
         llama_backend_init();
         struct llama_model_params model = llama_model_default_params();
         model.progress_callback = quiet_progress;
+        model.vocab_only = config->vocabulary_only;
         l->model = llama_model_load_from_file(config->model_path, model);
         ok = l->model != NULL || fail(ret_why, "llama.cpp cannot load the model file");
     }
-    if (ok) {
+    if (ok && !config->vocabulary_only) {
         struct llama_context_params context = llama_context_default_params();
         context.n_ctx = config->slots * config->context;
         context.n_seq_max = config->slots;
@@ -190,10 +191,10 @@ static bool load(struct asy_engine_runtime *ret_runtime,
         l->context = llama_init_from_model(l->model, context);
         ok = l->context != NULL ||
              fail(ret_why, "not enough memory for the context, or the model cannot be run");
+        l->batch = llama_batch_init((int32_t)config->batch, 0, 1);
     }
     if (ok) {
         l->vocab = llama_model_get_vocab(l->model);
-        l->batch = llama_batch_init((int32_t)config->batch, 0, 1);
         l->chat = asy_chat_new(l->model, ret_why, ASY_ENGINE_TEXT_MAX);
         ok = l->chat != NULL;
     }
@@ -212,7 +213,7 @@ static bool load(struct asy_engine_runtime *ret_runtime,
                                     .logits = logits,
                                     .clear = clear,
                                     .free = llama_done};
-    if (dl_iterate_phdr(find_variant, ret_runtime->backend) == 0) {
+    if (!config->vocabulary_only && dl_iterate_phdr(find_variant, ret_runtime->backend) == 0) {
         snprintf(ret_runtime->backend, sizeof ret_runtime->backend, "%s",
                  ggml_backend_dev_name(ggml_backend_dev_get(0)));
     }

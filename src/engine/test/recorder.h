@@ -68,7 +68,9 @@ static void recorder_on_up(void *arg, const struct asy_engine_model *model) {
     }
 }
 
-static void recorder_on_prompt(void *arg, uint64_t key, const uint32_t *ids, size_t count) {
+static void recorder_on_prompt(void *arg, uint64_t key, const uint32_t *ids, size_t count,
+                               size_t cached) {
+    (void)cached;
     struct recorded *job = recorder_begin(arg, key);
     CHECK(!job->prompt_seen && job->count == 0);
     job->prompt_seen = true;
