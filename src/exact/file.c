@@ -641,7 +641,8 @@ void asy_exact_write_rope(struct asy_exact_writer *w, uint32_t table, uint32_t e
 }
 
 void asy_exact_writer_finish(struct asy_exact_writer *w, const struct asy_hash *source,
-                             struct asy_bytes vocabulary, struct asy_bytes recipe) {
+                             struct asy_bytes vocabulary, struct asy_bytes recipe,
+                             uint32_t threads) {
     ASY_ASSERT(vocabulary.n == w->shape.vocabulary_len && recipe.n == w->shape.recipe_len);
     head_write(w->file, &w->shape, w->len);
     memcpy(w->file + AT_SOURCE, source->b, 32);
@@ -651,6 +652,12 @@ void asy_exact_writer_finish(struct asy_exact_writer *w, const struct asy_hash *
     if (recipe.n != 0) {
         memcpy(writable(w, w->model.info.recipe.p), recipe.p, recipe.n);
     }
+    fill_info(&w->model.info, &w->shape);
+    (void)exact_file_lay(&w->model, &w->shape, w->file); /* once more: norms have constants now */
+    struct asy_exact_rows *rows = asy_exact_rows_new(&w->model, threads);
+    struct asy_hash root = asy_exact_rows_root(rows);
+    asy_exact_rows_free(rows);
+    memcpy(w->file + AT_WEIGHTS, root.b, sizeof root.b);
     struct asy_hash sum = checksum(asy_bytes_of(w->file, w->len));
     memcpy(w->file + AT_SUM, sum.b, sizeof sum.b);
     asy_free(w);

@@ -123,7 +123,7 @@ __attribute__((unused)) static struct asy_bytes random_model_file(const struct a
     uint8_t recipe[2048] = "random weights";
     struct asy_hash source = {{1, 2, 3}};
     asy_exact_writer_finish(w, &source, asy_bytes_of("vocab", s->vocabulary_len),
-                            asy_bytes_of(recipe, s->recipe_len));
+                            asy_bytes_of(recipe, s->recipe_len), 1);
     return asy_bytes_of(file, len);
 }
 
