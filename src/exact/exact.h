@@ -26,6 +26,7 @@
 #define ASY_EXACT_EXACT_H
 
 #include "base/base.h"
+#include "sample/sample.h"
 
 /* Ceilings of the format; docs/protocol/exact.md section 2 proves the widths from them. */
 #define ASY_EXACT_MAX_LAYERS    256u
@@ -230,5 +231,49 @@ ASY_MUST_USE enum asy_err asy_exact_save(const struct asy_exact *x, uint8_t *ret
 /* errors: RANGE; SYNTAX not a save of this model's shape, or an entry out of range */
 ASY_MUST_USE enum asy_err asy_exact_restore(struct asy_exact *x, uint32_t slot,
                                             struct asy_bytes save, uint32_t *ret_count);
+
+/* ---- trace ----------------------------------------------------------------------------------- */
+
+/* What a node commits to when an answer is challenged: every value between the operators of every
+ * position, exact.md section 9. Nothing of it is kept while serving: the job is computed again, and
+ * of each position only the root stays; opening a leaf computes its position once more. */
+struct asy_exact_job {
+    const uint32_t *prompt_ids, *output_ids; /* borrowed; each at least 1, below vocab */
+    uint32_t prompt_count, output_count;
+    uint32_t first; /* place in the answer of output_ids[0] */
+    struct asy_sample_settings sampling;
+    uint8_t seed[ASY_SAMPLE_SEED_LEN];
+};
+#define ASY_EXACT_LEAF           128u
+#define ASY_EXACT_MAX_TRACE_PATH 42u
+
+struct asy_exact_trace;
+/* asy_exact_trace_new computes the job on slot 0 of x, which it keeps and must have to itself.
+ * in:     progress: may be NULL; called with positions done and their number
+ * errors: RANGE the job is longer than x's context, or an id is not below vocab; UNSUPPORTED
+ *         settings that the trace has no words for */
+ASY_MUST_USE enum asy_err asy_exact_trace_new(struct asy_exact_trace **ret_trace,
+                                              struct asy_exact *x, const struct asy_exact_job *job,
+                                              void (*progress)(void *arg, uint32_t done,
+                                                               uint32_t count),
+                                              void *arg, struct asy_why *reterr_why);
+void asy_exact_trace_free(struct asy_exact_trace *trace); /* NULL is fine */
+void asy_exact_trace_root(const struct asy_exact_trace *trace, struct asy_hash *ret_root);
+/* `job` of exact.md 9.5; weights: the model's root. */
+void asy_exact_job_hash(struct asy_hash *ret_hash, const struct asy_exact_job *job,
+                        const struct asy_hash *weights);
+
+/* Bits of a leaf's index: position | layer slot | leaf. */
+struct asy_exact_trace_shape {
+    uint32_t position_bits, layer_bits, leaf_bits;
+};
+struct asy_exact_trace_shape asy_exact_trace_shape(const struct asy_exact_model *model,
+                                                   uint32_t positions);
+/* A leaf and its siblings, from the leaves upwards.
+ * out:    ret_path: as many as the three bits together
+ * errors: RANGE no such index */
+ASY_MUST_USE enum asy_err asy_exact_trace_open(struct asy_exact_trace *trace, uint64_t index,
+                                               uint8_t ret_leaf[ASY_EXACT_LEAF],
+                                               struct asy_hash ret_path[ASY_EXACT_MAX_TRACE_PATH]);
 
 #endif

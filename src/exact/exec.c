@@ -1,56 +1,9 @@
 /* exec.c: the graph. Which operator follows which, and who computes what; no arithmetic but the
  * embedding's stands here. */
-#include "exact/file_priv.h"
-#include "exact/pool_priv.h"
-
-struct asy_exact {
-    const struct asy_exact_model *model;
-    const struct ops *ops;
-    enum asy_exact_kernel kernel;
-    struct asy_exact_config config;
-    struct pool *pool;
-    uint32_t context; /* of a slot's arrays: a multiple of EXACT_BLOCK */
-
-    uint8_t *entries;                   /* keys and values: slot, layer, head */
-    int16_t *rope[ASY_EXACT_MAX_ROPES]; /* [context][head_dim] of (cos, sin), Q15 */
-    int32_t *x;                         /* residual [rows][dim] */
-    int32_t *y;                         /* in front of a post-norm [rows][dim] */
-    int32_t *qkv;                       /* [rows][queries + keys + values] */
-    int32_t *o;                         /* attention output [rows][queries] */
-    int32_t *gu;                        /* gate and up [rows][2 * inner] */
-    int32_t *h;                         /* [rows][inner] */
-    int32_t *logits;
-    uint8_t *quant_data;
-    struct quant *quant; /* [rows] */
-    struct scratch *scratch;
-    uint8_t *scratch_data;
-
-    /* the step at hand */
-    struct asy_exact_row *rows;
-    uint32_t count;
-    const struct layer *layer;
-    uint32_t layer_index;
-    struct {
-        const struct linear *l;
-        int32_t *y;
-        size_t stride;
-        bool add;
-        uint32_t tiles_per_piece;
-    } linear;
-    uint32_t rows_per_piece;
-};
+#include "exact/exec_priv.h"
 
 /* ---- sizes ---- */
 
-static uint32_t queries_of(const struct asy_exact_info *i) { return i->heads * i->head_dim; }
-static uint32_t keys_of(const struct asy_exact_info *i) { return i->kv_heads * i->head_dim; }
-static uint32_t qkv_stride(const struct asy_exact_info *i) {
-    return pad_rows(queries_of(i) + 2 * keys_of(i));
-}
-static uint32_t max_cols(const struct asy_exact_info *i) {
-    uint32_t most = i->dim > i->inner ? i->dim : i->inner;
-    return most > queries_of(i) ? most : queries_of(i);
-}
 /* Bytes of one head's entries. */
 static uint64_t head_len(const struct asy_exact_info *i, uint32_t context) {
     return (uint64_t)context * (2 * i->head_dim + 12);
@@ -219,7 +172,7 @@ void asy_exact_free(struct asy_exact *x) {
 enum asy_exact_kernel asy_exact_kernel_of(const struct asy_exact *x) { return x->kernel; }
 const struct asy_exact_model *asy_exact_model_of(const struct asy_exact *x) { return x->model; }
 
-static struct kv kv_of(const struct asy_exact *x, uint32_t slot, uint32_t layer, uint32_t head) {
+struct kv exact_kv_of(const struct asy_exact *x, uint32_t slot, uint32_t layer, uint32_t head) {
     const struct asy_exact_info *i = &x->model->info;
     uint64_t n = ((uint64_t)slot * i->layers + layer) * i->kv_heads + head;
     uint8_t *at = x->entries + n * head_len(i, x->context);
@@ -253,6 +206,17 @@ static void each_row(struct asy_exact *x, row_fn fn) {
     struct row_job job = {.x = x, .fn = fn};
     x->rows_per_piece = (x->count + 4 * x->config.threads - 1) / (4 * x->config.threads);
     pool_run(x->pool, row_piece, &job, (x->count + x->rows_per_piece - 1) / x->rows_per_piece);
+}
+
+static void row_observe(struct asy_exact *x, uint32_t t, uint32_t thread) {
+    x->observe(x->observer, x->stage, t, thread);
+}
+
+static void observe(struct asy_exact *x, enum stage stage) {
+    if (x->observe != NULL) {
+        x->stage = stage;
+        each_row(x, row_observe);
+    }
 }
 
 static void linear_piece(void *arg, uint32_t piece, uint32_t thread) {
@@ -315,7 +279,7 @@ static void row_heads(struct asy_exact *x, uint32_t t, uint32_t thread) {
         x->ops->rope(i->head_dim, rope, head);
     }
     for (uint32_t h = 0; h < i->kv_heads; h++) {
-        struct kv kv = kv_of(x, row->slot, x->layer_index, h);
+        struct kv kv = exact_kv_of(x, row->slot, x->layer_index, h);
         x->ops->put(i->head_dim, &kv, k + (size_t)h * i->head_dim, v + (size_t)h * i->head_dim,
                     row->pos);
     }
@@ -329,7 +293,7 @@ static void attend(struct asy_exact *x, uint32_t t, uint32_t kv_head, uint32_t t
     if (x->layer->window && row->pos >= i->window) {
         first = row->pos - i->window + 1;
     }
-    struct kv kv = kv_of(x, row->slot, x->layer_index, kv_head);
+    struct kv kv = exact_kv_of(x, row->slot, x->layer_index, kv_head);
     for (uint32_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
         x->ops->attend(i->head_dim, &kv, x->qkv + (size_t)t * qkv_stride(i) + h * i->head_dim,
                        first, row->pos, x->o + (size_t)t * queries_of(i) + h * i->head_dim,
@@ -410,9 +374,12 @@ static void run_layer(struct asy_exact *x, uint32_t index) {
     const struct layer *y = x->layer = &x->model->layers[index];
     x->layer_index = index;
     each_row(x, row_attn_norm);
+    observe(x, STAGE_ATTN_NORM);
     linear(x, &y->qkv, x->qkv, qkv_stride(i), false);
+    observe(x, STAGE_QKV);
     each_row(x, row_heads);
-    if (index + 1 == i->layers) {
+    observe(x, STAGE_HEADS);
+    if (index + 1 == i->layers && x->observe == NULL) {
         keep_wanted(x);
         if (x->count == 0) {
             return;
@@ -423,15 +390,23 @@ static void run_layer(struct asy_exact *x, uint32_t index) {
     } else {
         pool_run(x->pool, attend_piece, x, x->count * i->kv_heads);
     }
+    observe(x, STAGE_ATTEND);
     each_row(x, row_out_quant);
+    observe(x, STAGE_OUT_QUANT);
     linear_residual(x, &y->out);
+    observe(x, STAGE_OUT);
     each_row(x, row_ffn_norm);
+    observe(x, STAGE_FFN_NORM);
     linear(x, &y->gate_up, x->gu, pad_rows(2 * i->inner), false);
+    observe(x, STAGE_GATE_UP);
     each_row(x, row_gate);
+    observe(x, STAGE_GATE);
     linear_residual(x, &y->down);
+    observe(x, STAGE_DOWN);
     if (i->post_norms) {
         each_row(x, row_ffn_post);
     }
+    observe(x, STAGE_LAYER);
 }
 
 enum asy_err asy_exact_step(struct asy_exact *x, const int32_t **ret_logits,
@@ -454,12 +429,16 @@ enum asy_err asy_exact_step(struct asy_exact *x, const int32_t **ret_logits,
     memcpy(x->rows, rows, count * sizeof *rows);
     x->count = count;
     each_row(x, row_embed);
+    observe(x, STAGE_EMBED);
     for (uint32_t l = 0; l < i->layers; l++) {
         run_layer(x, l);
     }
+    keep_wanted(x);
     if (x->count != 0) {
         each_row(x, row_final_norm);
+        observe(x, STAGE_FINAL);
         linear(x, &x->model->head, x->logits, asy_exact_logits_stride(x->model), false);
+        observe(x, STAGE_LOGITS);
     }
     if (ret_logits != NULL) {
         *ret_logits = x->logits;
@@ -481,7 +460,7 @@ enum asy_err asy_exact_copy(struct asy_exact *x, uint32_t to, uint32_t from, uin
     size_t padded = ((size_t)count + 15) / 16 * 16;
     for (uint32_t l = 0; l < i->layers; l++) {
         for (uint32_t h = 0; h < i->kv_heads; h++) {
-            struct kv a = kv_of(x, from, l, h), b = kv_of(x, to, l, h);
+            struct kv a = exact_kv_of(x, from, l, h), b = exact_kv_of(x, to, l, h);
             memcpy(b.k, a.k, padded * i->head_dim);
             memcpy(b.v, a.v, padded * i->head_dim);
             memcpy(b.k_scale, a.k_scale, 4 * (size_t)count);
@@ -521,7 +500,7 @@ enum asy_err asy_exact_save(const struct asy_exact *x, uint8_t *ret, uint32_t sl
     ret += SAVE_HEAD;
     for (uint32_t l = 0; l < i->layers; l++) {
         for (uint32_t h = 0; h < i->kv_heads; h++) {
-            struct kv kv = kv_of(x, slot, l, h);
+            struct kv kv = exact_kv_of(x, slot, l, h);
             for (uint32_t p = 0; p < count; p++, ret += save_row(i)) {
                 for (uint32_t e = 0; e < hd; e++) {
                     ret[e] = (uint8_t)kv.k[key_at(hd, p, e)];
@@ -575,7 +554,7 @@ enum asy_err asy_exact_restore(struct asy_exact *x, uint32_t slot, struct asy_by
     }
     for (uint32_t l = 0; l < i->layers; l++) {
         for (uint32_t h = 0; h < i->kv_heads; h++) {
-            struct kv kv = kv_of(x, slot, l, h);
+            struct kv kv = exact_kv_of(x, slot, l, h);
             for (uint32_t p = 0; p < count; p++, row += save_row(i)) {
                 kv.k_sum[p] = 0;
                 for (uint32_t e = 0; e < hd; e++) {

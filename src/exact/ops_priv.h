@@ -106,6 +106,19 @@ struct ops {
     /* h[i] = act(g[i]) * u[i] for pairs g0 u0 g1 u1 ... */
     void (*gate)(enum asy_exact_activation act, const int32_t *gu, uint32_t count, int32_t *h);
 };
+/* Pieces of the scalar kernel, for what must see between its operators.
+ * exact_quant_row: a row as int16 values, whether they have 8 or 16 bits; max as in exact.md 4.2.
+ * exact_norm_core: y of 4.3; returns S.
+ * exact_shares: scores and shares of [first, pos] into scratch; their best and their p's sum. */
+void exact_quant_row(const int32_t *y, uint32_t count, bool wide, int32_t max, int16_t *ret_q);
+uint64_t exact_norm_core(const struct norm *n, const int32_t *x, int32_t *ret_y);
+struct shares {
+    int32_t best;
+    uint64_t sum;
+};
+struct shares exact_shares(uint32_t head_dim, const struct kv *kv, const int32_t *q, uint32_t first,
+                           uint32_t pos, const struct scratch *scratch);
+
 /* NULL: not built in, or this machine cannot run it. */
 const struct ops *exact_ops(enum asy_exact_kernel kernel);
 extern const struct ops exact_ops_scalar, exact_ops_avx2, exact_ops_avx512, exact_ops_neon;

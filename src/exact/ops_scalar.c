@@ -13,8 +13,7 @@ static int32_t abs_max(const int32_t *y, uint32_t count) {
 
 /* ---- quantisation ---- */
 
-/* A row as int16 values, whether they have 8 or 16 bits. */
-static void quant_row(const int32_t *y, uint32_t count, bool wide, int32_t max, int16_t *ret_q) {
+void exact_quant_row(const int32_t *y, uint32_t count, bool wide, int32_t max, int16_t *ret_q) {
     int s;
     int64_t factor = quant_factor(max, wide, &s);
     for (uint32_t i = 0; i < count; i++) {
@@ -26,12 +25,12 @@ static void op_quant(const int32_t *y, uint32_t count, bool wide, struct quant *
     int32_t max = abs_max(y, count);
     mantissa((uint64_t)max, &ret_q->mant, &ret_q->exp);
     ret_q->exp -= EXACT_UNIT;
-    quant_row(y, count, wide, max, (int16_t *)(void *)ret_q->q);
+    exact_quant_row(y, count, wide, max, (int16_t *)(void *)ret_q->q);
 }
 
 /* ---- norms ---- */
 
-static uint64_t norm_core(const struct norm *n, const int32_t *x, int32_t *ret_y) {
+uint64_t exact_norm_core(const struct norm *n, const int32_t *x, int32_t *ret_y) {
     int shift = norm_shift(abs_max(x, n->count));
     uint64_t squares = 0;
     for (uint32_t i = 0; i < n->count; i++) {
@@ -45,17 +44,17 @@ static uint64_t norm_core(const struct norm *n, const int32_t *x, int32_t *ret_y
 static void op_norm_quant(const struct norm *n, const int32_t *x, bool wide, struct quant *ret_q,
                           int32_t *row) {
     int half;
-    int64_t r = inv_sqrt(norm_core(n, x, row), &half);
+    int64_t r = inv_sqrt(exact_norm_core(n, x, row), &half);
     int32_t max = abs_max(row, n->count);
     mantissa((uint64_t)max * (uint64_t)r, &ret_q->mant, &ret_q->exp);
     ret_q->exp -= half + 38;
-    quant_row(row, n->count, wide, max, (int16_t *)(void *)ret_q->q);
+    exact_quant_row(row, n->count, wide, max, (int16_t *)(void *)ret_q->q);
 }
 
 static void op_norm_out(const struct norm *n, const int32_t *x, int32_t *y, bool add,
                         int32_t *row) {
     int half;
-    int64_t r = inv_sqrt(norm_core(n, x, row), &half);
+    int64_t r = inv_sqrt(exact_norm_core(n, x, row), &half);
     int s = clamp_shift(n->shift + half);
     for (uint32_t i = 0; i < n->count; i++) {
         int32_t v = cap(round_shift(row[i] * r, s));
@@ -101,7 +100,7 @@ static void op_put(uint32_t head_dim, const struct kv *kv, const int32_t *k, con
     int16_t row[ASY_EXACT_MAX_HEAD_DIM];
     int32_t max = abs_max(k, head_dim), mant, exp, sum = 0;
     mantissa((uint64_t)max, &mant, &exp);
-    quant_row(k, head_dim, false, max, row);
+    exact_quant_row(k, head_dim, false, max, row);
     for (uint32_t i = 0; i < head_dim; i++) {
         kv->k[key_at(head_dim, pos, i)] = (int8_t)row[i];
         sum += row[i];
@@ -110,7 +109,7 @@ static void op_put(uint32_t head_dim, const struct kv *kv, const int32_t *k, con
     kv->k_sum[pos] = sum;
 
     max = abs_max(v, head_dim);
-    quant_row(v, head_dim, false, max, row);
+    exact_quant_row(v, head_dim, false, max, row);
     for (uint32_t i = 0; i < head_dim; i++) {
         kv->v[value_at(head_dim, pos, i)] = (int8_t)row[i];
     }
@@ -124,13 +123,14 @@ static uint32_t exp2_neg(int32_t distance) {
     return n > 31 ? 0 : (uint32_t)m << 6 >> n;
 }
 
-static void op_attend(uint32_t head_dim, const struct kv *kv, const int32_t *q, uint32_t first,
-                      uint32_t pos, int32_t *o, const struct scratch *scratch) {
+struct shares exact_shares(uint32_t head_dim, const struct kv *kv, const int32_t *q, uint32_t first,
+                           uint32_t pos, const struct scratch *scratch) {
     int16_t query[ASY_EXACT_MAX_HEAD_DIM];
-    int32_t max = abs_max(q, head_dim), mant, exp, best = INT32_MIN;
+    int32_t max = abs_max(q, head_dim), mant, exp;
+    struct shares r = {.best = INT32_MIN};
     mantissa((uint64_t)max, &mant, &exp);
     exp -= EXACT_UNIT;
-    quant_row(q, head_dim, false, max, query);
+    exact_quant_row(q, head_dim, false, max, query);
     for (uint32_t j = first; j <= pos; j++) {
         int32_t acc = 0;
         for (uint32_t i = 0; i < head_dim; i++) {
@@ -141,19 +141,25 @@ static void op_attend(uint32_t head_dim, const struct kv *kv, const int32_t *q, 
         int64_t scale = (int64_t)((uint32_t)mant * k_mant >> 16) * 16643;
         int32_t s = cap(round_shift(acc * scale, clamp_shift(-(4 + exp + k_exp))));
         scratch->score[j] = s;
-        best = s > best ? s : best;
+        r.best = s > r.best ? s : r.best;
     }
+    for (uint32_t j = first; j <= pos; j++) {
+        uint32_t p = exp2_neg(r.best - scratch->score[j]);
+        r.sum += p;
+        scratch->share[j] = (uint64_t)p * (uint32_t)kv->v_max[j];
+    }
+    return r;
+}
 
-    uint64_t sum = 0;
+static void op_attend(uint32_t head_dim, const struct kv *kv, const int32_t *q, uint32_t first,
+                      uint32_t pos, int32_t *o, const struct scratch *scratch) {
+    struct shares shares = exact_shares(head_dim, kv, q, first, pos, scratch);
     int bits[ASY_EXACT_MAX_POSITIONS / EXACT_BLOCK], most = 0;
     for (uint32_t b = first / EXACT_BLOCK; b <= pos / EXACT_BLOCK; b++) {
         uint32_t from = b * EXACT_BLOCK > first ? b * EXACT_BLOCK : first;
         uint32_t to = (b + 1) * EXACT_BLOCK <= pos ? (b + 1) * EXACT_BLOCK : pos + 1;
         uint64_t top = 0;
         for (uint32_t j = from; j < to; j++) {
-            uint32_t p = exp2_neg(best - scratch->score[j]);
-            sum += p;
-            scratch->share[j] = (uint64_t)p * (uint32_t)kv->v_max[j];
             top = scratch->share[j] > top ? scratch->share[j] : top;
         }
         bits[b] = bit_len(top) > EXACT_WEIGHT ? bit_len(top) - EXACT_WEIGHT : 0;
@@ -176,7 +182,7 @@ static void op_attend(uint32_t head_dim, const struct kv *kv, const int32_t *q, 
             acc[i] += round_shift0(block[i], most - bits[b]);
         }
     }
-    struct divide d = attend_divide(sum, pos - first + 1, most);
+    struct divide d = attend_divide(shares.sum, pos - first + 1, most);
     for (uint32_t i = 0; i < head_dim; i++) {
         o[i] = cap(round_shift(acc[i] * d.factor, d.shift));
     }
