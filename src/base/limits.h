@@ -14,6 +14,7 @@
 #define ASY_MAX_TOKENS       32768u                /* output tokens one request may ask for */
 #define ASY_MAX_STOPS        4u                    /* stop strings, as in the OpenAI API */
 #define ASY_MAX_STOP_LEN     256u                  /* bytes of one stop string */
+#define ASY_MAX_BIAS         300u                  /* ids with a logit bias, as in the OpenAI API */
 #define ASY_MAX_MATCH_LIST   64u                   /* addresses in one list of a request */
 #define ASY_MAX_USER_LEN     256u                  /* bytes of the `user` field */
 #define ASY_MAX_STREAM_QUEUE (256u * 1024u) /* bytes waiting for a reader; no credit above half */
