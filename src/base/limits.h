@@ -29,6 +29,9 @@
 #define ASY_MAX_NAME        128u                 /* bytes of a model name or other label */
 #define ASY_MAX_URL         512u                 /* bytes of a URL */
 
+#define ASY_MAX_AUDIT_RECORD                                                                       \
+    (ASY_MAX_FRAME + 512u * 1024u) /* bytes of one: a request, twice ASY_MAX_TOKENS ids */
+
 /* settlement */
 #define ASY_MAX_CHECKPOINT    256u   /* items of a checkpoint (settlement 1.2) */
 #define ASY_MAX_ENTRY_LEAVES  4096u  /* tickets of a lane in a batch: opens in 2 transactions */
