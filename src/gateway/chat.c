@@ -602,7 +602,7 @@ static void void_ticket(struct job *job, const char *why) {
     settle_poke(job->g);
 }
 
-void chat_on_reject(struct job *job, uint32_t reason, struct asy_bytes text) {
+void chat_on_reject(struct job *job, uint32_t reason, const char *param, struct asy_bytes text) {
     void_ticket(job, asy_reject_name(reason));
     if (job->state == JOB_ENDING || job->req == NULL) {
         finish_job(job);
@@ -612,8 +612,8 @@ void chat_on_reject(struct job *job, uint32_t reason, struct asy_bytes text) {
             asy_reject_name(reason));
     if (reason == ASY_REJECT_REQUEST) {
         struct asy_why why;
-        enum asy_err err =
-            asy_why_set(&why, ASY_ERR_RANGE, "messages", "%.*s", (int)text.n, text.p);
+        enum asy_err err = asy_why_set(&why, ASY_ERR_RANGE, param[0] != '\0' ? param : "messages",
+                                       "%.*s", (int)text.n, text.p);
         answer_error(job, err, &why);
         finish_job(job);
         return;
