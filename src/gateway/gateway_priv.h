@@ -73,6 +73,7 @@ struct job {
     struct asy_hash id, request_digest, seed;
     char request_id[33];
     uint8_t settings[ASY_SAMPLE_SETTINGS_LEN];
+    struct asy_bytes bias;   /* encoded pairs */
     struct asy_buf messages; /* canonical */
     uint64_t created_ms;
     uint64_t wait_until_ns, first_by_ns;
