@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 #include "money/money.h"
+#include "sample/sample.h"
 
 /* ---- chat request ---------------------------------------------------------------------------- */
 
@@ -46,16 +47,19 @@ struct asy_chat_provider {
     struct asy_usd max_price_in, max_price_out; /* per token; JSON says USD per million tokens */
 };
 
-/* Terms resolve temperature to 0.001 and top_p to 0.000001: the client's numbers are rounded half
- * up in decimal. */
+/* Terms resolve temperature, penalties and biases to 0.001, top_p and min_p to 0.000001: the
+ * client's numbers are rounded half up in decimal. */
 struct asy_chat_request {
     struct asy_bytes model; /* 1..ASY_MAX_NAME bytes */
     struct asy_chat_message *messages;
-    size_t message_count;                  /* 1..ASY_MAX_MESSAGES */
-    size_t text_len;                       /* bytes of all contents, at most ASY_MAX_PROMPT */
-    uint64_t max_tokens;                   /* 1..ASY_MAX_TOKENS; 0: the client named none */
-    uint32_t temperature_milli;            /* 0..2000, default 1000 */
-    uint32_t top_p_ppm;                    /* 1..1000000, default 1000000 */
+    size_t message_count; /* 1..ASY_MAX_MESSAGES */
+    size_t text_len;      /* bytes of all contents, at most ASY_MAX_PROMPT */
+    uint64_t max_tokens;  /* 1..ASY_MAX_TOKENS; 0: the client named none */
+    /* passes asy_sample_settings_check; temperature at most 2, top_p not 0. logit_bias is left
+     * zero: its digest is the caller's to make (job.h) */
+    struct asy_sample_settings sampling;
+    struct asy_sample_bias *bias; /* passes asy_sample_bias_check */
+    size_t bias_count;
     struct asy_bytes stops[ASY_MAX_STOPS]; /* 1..ASY_MAX_STOP_LEN bytes each */
     size_t stop_count;
     bool has_seed;

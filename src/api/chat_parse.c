@@ -1,6 +1,7 @@
 /* Reading a chat request: every field is honoured or refused by name. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "api/api.h"
 #include "codec/codec.h"
@@ -54,11 +55,8 @@ struct unsupported {
 
 static const struct unsupported request_unsupported[] = {
     {"n", NEUTRAL_ONE, {NULL, NULL}},
-    {"presence_penalty", NEUTRAL_ZERO, {NULL, NULL}},
-    {"frequency_penalty", NEUTRAL_ZERO, {NULL, NULL}},
     {"logprobs", NEUTRAL_FALSE, {NULL, NULL}},
     {"top_logprobs", NEUTRAL_ZERO, {NULL, NULL}},
-    {"logit_bias", NEUTRAL_EMPTY, {NULL, NULL}},
     {"tools", NEUTRAL_EMPTY, {NULL, NULL}},
     {"tool_choice", NEUTRAL_WORD, {"none", "auto"}},
     {"parallel_tool_calls", NEUTRAL_BOOL, {NULL, NULL}},
@@ -359,14 +357,93 @@ static enum asy_err read_stops(struct parser *p, const struct asy_json *root) {
     return ASY_OK;
 }
 
+/* A member of logit_bias: the id is its name, in decimal as JSON writes integers. */
+static enum asy_err read_pair(struct parser *p, struct asy_sample_bias *ret_pair,
+                              struct asy_bytes key, const struct asy_json *v) {
+    static const char at[] = "logit_bias";
+    const char *name = (const char *)key.p;
+    uint64_t id;
+    int64_t milli;
+    if (asy_bytes_to_u64(&id, key) != ASY_OK || (key.n > 1 && key.p[0] == '0') ||
+        id >= ASY_SAMPLE_MAX_VOCAB) {
+        return refuse(p, ASY_ERR_RANGE, at, name, "is not the id of a token");
+    }
+    enum asy_err err = asy_json_scaled_i64(&milli, v, 3);
+    if (err == ASY_ERR_TYPE) {
+        return refuse(p, err, at, name, "must be a number");
+    }
+    if (err != ASY_OK || milli < -ASY_SAMPLE_MAX_BIAS_MILLI || milli > ASY_SAMPLE_MAX_BIAS_MILLI) {
+        return refuse(p, ASY_ERR_RANGE, at, name, "must be from -100 to 100");
+    }
+    *ret_pair = (struct asy_sample_bias){(uint32_t)id, (int32_t)milli};
+    return ASY_OK;
+}
+
+static int by_id(const void *pa, const void *pb) {
+    const struct asy_sample_bias *a = pa, *b = pb;
+    return a->id < b->id ? -1 : a->id > b->id;
+}
+
+/* Sorted, and without those that ask for nothing. No id comes twice: there is one way to write it,
+ * and members are not repeated. */
+static enum asy_err read_bias(struct parser *p, const struct asy_json *root) {
+    const struct asy_json *object, *v;
+    bool has_it;
+    ASY_TRY(asy_json_get_object(&object, &has_it, root, NULL, "logit_bias", p->why));
+    if (!has_it) {
+        return ASY_OK;
+    }
+    if (asy_json_len(object) > ASY_MAX_BIAS) {
+        return asy_why_set(p->why, ASY_ERR_RANGE, "logit_bias",
+                           "'logit_bias' may name at most %u tokens", ASY_MAX_BIAS);
+    }
+    struct asy_sample_bias *bias = asy_arena_alloc(p->a, asy_json_len(object) * sizeof *bias);
+    if (bias == NULL) {
+        return asy_why_set(p->why, ASY_ERR_TOO_LONG, NULL, "the request is too large");
+    }
+    struct asy_json_iter it = {object, NULL};
+    struct asy_bytes key;
+    size_t count = 0;
+    while (asy_json_next(&it, &key, &v)) {
+        ASY_TRY(read_pair(p, &bias[count], key, v));
+        count += bias[count].milli != 0;
+    }
+    qsort(bias, count, sizeof *bias, by_id);
+    p->req->bias = bias;
+    p->req->bias_count = count;
+    return ASY_OK;
+}
+
 static enum asy_err read_sampling(struct parser *p, const struct asy_json *root) {
-    uint64_t temperature_milli = 1000, top_p_ppm = 1000000;
+    uint64_t temperature_milli = 1000, top_p_ppm = ASY_SAMPLE_PPM, top_k = 0, min_p_ppm = 0,
+             repeat_milli = 1000;
+    int64_t presence_milli = 0, frequency_milli = 0;
+    const int64_t most = ASY_SAMPLE_MAX_PENALTY_MILLI;
     bool has_it;
     ASY_TRY(asy_json_get_scaled(&temperature_milli, &has_it, root, NULL, "temperature", 3, 0, 2000,
                                 p->why));
-    ASY_TRY(asy_json_get_scaled(&top_p_ppm, &has_it, root, NULL, "top_p", 6, 1, 1000000, p->why));
-    p->req->temperature_milli = (uint32_t)temperature_milli;
-    p->req->top_p_ppm = (uint32_t)top_p_ppm;
+    ASY_TRY(asy_json_get_scaled(&top_p_ppm, &has_it, root, NULL, "top_p", 6, 1, ASY_SAMPLE_PPM,
+                                p->why));
+    ASY_TRY(
+        asy_json_get_u64(&top_k, &has_it, root, NULL, "top_k", 0, ASY_SAMPLE_MAX_VOCAB, p->why));
+    ASY_TRY(asy_json_get_scaled(&min_p_ppm, &has_it, root, NULL, "min_p", 6, 0, ASY_SAMPLE_PPM,
+                                p->why));
+    ASY_TRY(asy_json_get_scaled_i64(&presence_milli, &has_it, root, NULL, "presence_penalty", 3,
+                                    -most, most, p->why));
+    ASY_TRY(asy_json_get_scaled_i64(&frequency_milli, &has_it, root, NULL, "frequency_penalty", 3,
+                                    -most, most, p->why));
+    ASY_TRY(asy_json_get_scaled(&repeat_milli, &has_it, root, NULL, "repetition_penalty", 3, 1,
+                                (uint64_t)most, p->why));
+    p->req->sampling = (struct asy_sample_settings){
+        .temperature_milli = (uint32_t)temperature_milli,
+        .top_k = (uint32_t)top_k,
+        .top_p_ppm = (uint32_t)top_p_ppm,
+        .min_p_ppm = (uint32_t)min_p_ppm,
+        .presence_penalty_milli = (int32_t)presence_milli,
+        .frequency_penalty_milli = (int32_t)frequency_milli,
+        .repeat_penalty_milli = repeat_milli == 1000 ? 0 : (uint32_t)repeat_milli,
+    };
+    ASY_TRY(read_bias(p, root));
     return asy_json_get_i64(&p->req->seed, &p->req->has_seed, root, NULL, "seed", INT64_MIN,
                             INT64_MAX, p->why);
 }
@@ -488,9 +565,24 @@ static enum asy_err read_provider(struct parser *p, const struct asy_json *root)
 
 static enum asy_err read_request(struct parser *p, const struct asy_json *root) {
     static const char *const known[] = {
-        "model",       "messages", "max_tokens", "max_completion_tokens",
-        "temperature", "top_p",    "stop",       "seed",
-        "stream",      "user",     "provider",   "stream_options",
+        "model",
+        "messages",
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+        "logit_bias",
+        "stop",
+        "seed",
+        "stream",
+        "user",
+        "provider",
+        "stream_options",
     };
     bool has_it;
     if (asy_json_type(root) != ASY_JSON_OBJECT) {

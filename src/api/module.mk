@@ -1,1 +1,1 @@
-DEPS := base crypto codec money
+DEPS := base crypto codec money sample

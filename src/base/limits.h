@@ -14,6 +14,7 @@
 #define ASY_MAX_TOKENS       32768u                /* output tokens one request may ask for */
 #define ASY_MAX_STOPS        4u                    /* stop strings, as in the OpenAI API */
 #define ASY_MAX_STOP_LEN     256u                  /* bytes of one stop string */
+#define ASY_MAX_BIAS         300u                  /* ids with a logit bias, as in the OpenAI API */
 #define ASY_MAX_MATCH_LIST   64u                   /* addresses in one list of a request */
 #define ASY_MAX_USER_LEN     256u                  /* bytes of the `user` field */
 #define ASY_MAX_STREAM_QUEUE (256u * 1024u) /* bytes waiting for a reader; no credit above half */
@@ -27,6 +28,9 @@
 #define ASY_MAX_LINK_QUEUE  (8u * 1024u * 1024u) /* bytes waiting for one node; closed above */
 #define ASY_MAX_NAME        128u                 /* bytes of a model name or other label */
 #define ASY_MAX_URL         512u                 /* bytes of a URL */
+
+#define ASY_MAX_AUDIT_RECORD                                                                       \
+    (ASY_MAX_FRAME + 512u * 1024u) /* bytes of one: a request, twice ASY_MAX_TOKENS ids */
 
 /* settlement */
 #define ASY_MAX_CHECKPOINT    256u   /* items of a checkpoint (settlement 1.2) */

@@ -126,6 +126,11 @@ ASY_MUST_USE enum asy_err asy_json_bool(bool *ret_value, const struct asy_json *
 ASY_MUST_USE enum asy_err asy_json_scaled(uint64_t *ret_value, const struct asy_json *v,
                                           unsigned decimals);
 
+/* The same of either sign; half up is towards plus infinity. TYPE; RANGE for 2^63 or more, either
+ * way. */
+ASY_MUST_USE enum asy_err asy_json_scaled_i64(int64_t *ret_value, const struct asy_json *v,
+                                              unsigned decimals);
+
 /* Fields of an object, with messages for people.
  * in:     at: the object's own place ("messages[2]"), NULL or "" for the root; reterr_why->param
  *         becomes "messages[2].role"
@@ -153,6 +158,10 @@ ASY_MUST_USE enum asy_err asy_json_get_scaled(uint64_t *ret_value, bool *ret_pre
                                               const struct asy_json *obj, const char *at,
                                               const char *key, unsigned decimals, uint64_t min,
                                               uint64_t max, struct asy_why *reterr_why);
+ASY_MUST_USE enum asy_err asy_json_get_scaled_i64(int64_t *ret_value, bool *ret_present,
+                                                  const struct asy_json *obj, const char *at,
+                                                  const char *key, unsigned decimals, int64_t min,
+                                                  int64_t max, struct asy_why *reterr_why);
 ASY_MUST_USE enum asy_err asy_json_get_object(const struct asy_json **ret_obj, bool *ret_present,
                                               const struct asy_json *obj, const char *at,
                                               const char *key, struct asy_why *reterr_why);

@@ -262,35 +262,59 @@ static enum asy_err times_pow10(uint64_t *ret_value, uint64_t n, int times) {
     return ASY_OK;
 }
 
-enum asy_err asy_json_scaled(uint64_t *ret_value, const struct asy_json *v, unsigned decimals) {
-    ASY_ASSERT(decimals <= 12);
-    double real;
-    ASY_TRY(asy_json_double(&real, v));
-    if (asy_json_type(v) == ASY_JSON_INT) {
-        uint64_t whole;
-        ASY_TRY(asy_json_u64(&whole, v));
-        return times_pow10(ret_value, whole, (int)decimals);
-    }
-    if (real < 0) {
-        return ASY_ERR_RANGE;
-    }
-    if (real == 0) {
-        *ret_value = 0;
-        return ASY_OK;
-    }
+/* The magnitude of a number, times 10^decimals; a tie goes to the larger one if ties_up. */
+static enum asy_err scaled_magnitude(uint64_t *ret_value, double real, unsigned decimals,
+                                     bool ties_up) {
     char digits[ASY_F64_DIGITS];
     int exp10;
-    int len = (int)asy_f64_digits(digits, &exp10, real);
+    int len = (int)asy_f64_digits(digits, &exp10, real < 0 ? -real : real);
     int keep =
         exp10 + (int)decimals < 0 ? len + exp10 + (int)decimals : len; /* digits before the cut */
     uint64_t n = 0;
     for (int i = 0; i < keep; i++) {
         n = n * 10 + (uint64_t)(digits[i] - '0'); /* at most 17 digits */
     }
-    if (keep >= 0 && keep < len && digits[keep] >= '5') {
-        n++;
+    if (keep >= 0 && keep < len) { /* the last digit is not 0 */
+        bool tie = digits[keep] == '5' && keep + 1 == len;
+        n += tie ? ties_up : digits[keep] >= '5';
     }
     return times_pow10(ret_value, n, exp10 + (int)decimals);
+}
+
+enum asy_err asy_json_scaled_i64(int64_t *ret_value, const struct asy_json *v, unsigned decimals) {
+    ASY_ASSERT(decimals <= 12);
+    double real;
+    uint64_t n = 0;
+    bool negative;
+    ASY_TRY(asy_json_double(&real, v));
+    if (asy_json_type(v) == ASY_JSON_INT) {
+        int64_t whole;
+        ASY_TRY(asy_json_i64(&whole, v));
+        negative = whole < 0;
+        ASY_TRY(times_pow10(&n, negative ? 0 - (uint64_t)whole : (uint64_t)whole, (int)decimals));
+    } else {
+        negative = real < 0;
+        if (real != 0) { /* half up is down for the magnitude of a negative number */
+            ASY_TRY(scaled_magnitude(&n, real, decimals, !negative));
+        }
+    }
+    if (n > INT64_MAX) {
+        return ASY_ERR_RANGE;
+    }
+    *ret_value = negative ? -(int64_t)n : (int64_t)n;
+    return ASY_OK;
+}
+
+enum asy_err asy_json_scaled(uint64_t *ret_value, const struct asy_json *v, unsigned decimals) {
+    double real;
+    int64_t n;
+    ASY_TRY(asy_json_double(&real, v));
+    if (real < 0) {
+        return ASY_ERR_RANGE;
+    }
+    ASY_TRY(asy_json_scaled_i64(&n, v, decimals));
+    *ret_value = (uint64_t)n;
+    return ASY_OK;
 }
 
 /* ---- fields ---- */
@@ -410,12 +434,13 @@ enum asy_err asy_json_get_bool(bool *ret_value, bool *ret_present, const struct 
     return found(ret_present);
 }
 
-enum asy_err asy_json_get_scaled(uint64_t *ret_value, bool *ret_present, const struct asy_json *obj,
-                                 const char *at, const char *key, unsigned decimals, uint64_t min,
-                                 uint64_t max, struct asy_why *reterr_why) {
+enum asy_err asy_json_get_scaled_i64(int64_t *ret_value, bool *ret_present,
+                                     const struct asy_json *obj, const char *at, const char *key,
+                                     unsigned decimals, int64_t min, int64_t max,
+                                     struct asy_why *reterr_why) {
     FIND(v)
-    uint64_t n;
-    enum asy_err err = asy_json_scaled(&n, v, decimals);
+    int64_t n;
+    enum asy_err err = asy_json_scaled_i64(&n, v, decimals);
     if (err == ASY_ERR_TYPE) {
         return wrong_type(reterr_why, v, at, key, "a number");
     }
@@ -431,6 +456,23 @@ enum asy_err asy_json_get_scaled(uint64_t *ret_value, bool *ret_present, const s
     }
     *ret_value = n;
     return found(ret_present);
+}
+
+enum asy_err asy_json_get_scaled(uint64_t *ret_value, bool *ret_present, const struct asy_json *obj,
+                                 const char *at, const char *key, unsigned decimals, uint64_t min,
+                                 uint64_t max, struct asy_why *reterr_why) {
+    ASY_ASSERT(min <= max && max <= INT64_MAX);
+    bool present = true; /* stays so when the field is required */
+    int64_t n = 0;
+    ASY_TRY(asy_json_get_scaled_i64(&n, ret_present == NULL ? NULL : &present, obj, at, key,
+                                    decimals, (int64_t)min, (int64_t)max, reterr_why));
+    if (ret_present != NULL) {
+        *ret_present = present;
+    }
+    if (present) {
+        *ret_value = (uint64_t)n;
+    }
+    return ASY_OK;
 }
 
 enum asy_err asy_json_get_object(const struct asy_json **ret_obj, bool *ret_present,

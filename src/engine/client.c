@@ -90,6 +90,12 @@ static enum asy_err client_submit(struct asy_engine *base, const struct asy_engi
     if (c->state != CLIENT_UP) {
         return asy_why_set(why, ASY_ERR_AGAIN, NULL, "the engine is starting");
     }
+    /* sorted: the last one is the highest */
+    if (job->bias_count != 0 && job->bias[job->bias_count - 1].id >= c->model.vocab_count) {
+        return asy_why_set(why, ASY_ERR_RANGE, "logit_bias",
+                           "'logit_bias' names token %u; this model has tokens 0 to %u",
+                           job->bias[job->bias_count - 1].id, c->model.vocab_count - 1);
+    }
     if (job_find(c, job->key) != NULL) {
         return asy_why_set(why, ASY_ERR_DUPLICATE, "key", "a job with this key is running");
     }
@@ -110,10 +116,11 @@ static enum asy_err client_submit(struct asy_engine *base, const struct asy_engi
     }
     submit.prior = (uint32_t *)(uintptr_t)job->prior_ids;
     submit.n_prior = job->prior_count;
-    submit.temperature_milli = job->sampling.temperature_milli;
-    submit.top_k = job->sampling.top_k;
-    submit.top_p_ppm = job->sampling.top_p_ppm;
-    submit.min_p_ppm = job->sampling.min_p_ppm;
+    uint8_t settings[ASY_SAMPLE_SETTINGS_LEN], bias[ASY_SAMPLE_BIAS_LEN * ASY_MAX_BIAS];
+    asy_sample_settings_encode(settings, &job->sampling);
+    asy_sample_bias_encode(bias, job->bias, job->bias_count);
+    submit.settings = (ProtobufCBinaryData){.data = settings, .len = sizeof settings};
+    submit.bias = (ProtobufCBinaryData){.data = bias, .len = ASY_SAMPLE_BIAS_LEN * job->bias_count};
     submit.seed =
         (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)job->seed, .len = sizeof job->seed};
     submit.max_tokens = job->max_tokens;

@@ -45,7 +45,13 @@ static enum asy_err check_job(const struct asy_engine_job *job, struct asy_why *
                                "a stop string must be UTF-8 of 1 to %u bytes", ASY_MAX_STOP_LEN);
         }
     }
-    return asy_sample_settings_check(&job->sampling, why);
+    ASY_TRY(asy_sample_settings_check(&job->sampling, why));
+    ASY_TRY(asy_sample_bias_check(job->bias, job->bias_count, why));
+    if (asy_hash_is_zero(&job->sampling.logit_bias) != (job->bias_count == 0)) {
+        return asy_why_set(why, ASY_ERR_MISMATCH, "logit_bias",
+                           "the settings name another logit_bias");
+    }
+    return ASY_OK;
 }
 
 enum asy_err asy_engine_submit(struct asy_engine *e, const struct asy_engine_job *job,

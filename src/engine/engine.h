@@ -33,7 +33,8 @@
  *
  * Continuing elsewhere. `prior` holds ids that another engine delivered for the same job: they are
  * put behind the prompt and not delivered again, and the output positions, which the sampler's
- * noise depends on, go on behind them. It must end where an on_tokens event ended.
+ * noise depends on, go on behind them; penalties count them. It must end where an on_tokens event
+ * ended.
  *
  * The same answer again. The sampler depends on (seed, position, logits) alone. llama.cpp's logits
  * depend in their last bits on how tokens were grouped into batches: a prompt in one go or in
@@ -66,6 +67,8 @@ struct asy_engine_job {
     const uint32_t *prior_ids; /* output already delivered by another engine */
     size_t prior_count;        /* less than max_tokens */
     struct asy_sample_settings sampling;
+    const struct asy_sample_bias *bias; /* what sampling.logit_bias is the digest of */
+    size_t bias_count;                  /* none exactly when that digest is zero */
     uint8_t seed[ASY_SAMPLE_SEED_LEN];
     /* Output tokens, prior ones included; in [1, ASY_MAX_TOKENS]. The answer also ends (LENGTH)
      * where the context does. */
@@ -133,8 +136,9 @@ struct asy_engine_events {
 };
 
 /* asy_engine_submit starts a job on a free slot. All of job is copied.
- * errors: RANGE, TOO_LONG, MISSING, UNSUPPORTED: a field is outside its limits (why->param names
- *         it); DUPLICATE the key is in use; FULL no slot is free; AGAIN no worker is up */
+ * errors: RANGE, TOO_LONG, MISSING, MISMATCH: a field is outside its limits, such as an id in bias
+ *         that the model does not have (why->param names it as an API request does); DUPLICATE the
+ * key is in use; FULL no slot is free; AGAIN no worker is up */
 ASY_MUST_USE enum asy_err asy_engine_submit(struct asy_engine *e, const struct asy_engine_job *job,
                                             struct asy_why *reterr_why);
 /* asy_engine_cancel: no on_tokens comes any more; on_done with CANCELLED follows, and frees the
@@ -159,9 +163,9 @@ void asy_engine_free(struct asy_engine *e); /* calls nothing; NULL is fine */
 /* ---- echo ------------------------------------------------------------------------------------ */
 
 /* Answers with the text of the last message (of the whole prompt, when it came as ids), `repeats`
- * times, then the end token. Sampling settings and seed are not used. Its tokens are runs of three
- * bytes: id = len << 24 | b0 << 16 | b1 << 8 | b2, where the last one of a text may be shorter; the
- * end token is 0. So characters straddle tokens, as they do in real vocabularies. */
+ * times, then the end token. Sampling settings, bias and seed are not used. Its tokens are runs of
+ * three bytes: id = len << 24 | b0 << 16 | b1 << 8 | b2, where the last one of a text may be
+ * shorter; the end token is 0. So characters straddle tokens, as they do in real vocabularies. */
 struct asy_engine_echo_config {
     uint32_t slots;          /* in [1, ASY_MAX_JOBS] */
     uint32_t context;        /* tokens; 0: ASY_MAX_PROMPT / 3 + ASY_MAX_TOKENS */

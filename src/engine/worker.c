@@ -35,6 +35,10 @@ struct slot {
     uint64_t credit; /* tokens it may still choose */
     struct asy_sample_settings sampling;
     uint8_t seed[ASY_SAMPLE_SEED_LEN];
+    struct asy_sample_bias *bias;
+    size_t bias_count;
+    struct asy_sample_count *counts; /* of the output tokens; NULL: no penalty asks for them */
+    size_t counts_len;
     struct asy_gate gate;
     /* Stays behind its job where the runtime can copy: what the cache holds, for whom. */
     uint64_t scope;
@@ -161,15 +165,28 @@ static void say_done(struct worker *w, uint64_t key, enum asy_engine_finish fini
 
 /* ---- jobs ---- */
 
+static void slot_free(struct slot *s) {
+    asy_gate_done(&s->gate);
+    asy_free(s->ids);
+    asy_free(s->bias);
+    asy_free(s->counts);
+    *s = (struct slot){0};
+}
+
 static void slot_end(struct worker *w, struct slot *s, enum asy_engine_finish finish,
                      enum asy_err err, const char *why) {
     say_done(w, s->key, finish, err, why);
     w->rt.clear(w->rt.self, (uint32_t)(s - w->slot));
-    asy_gate_done(&s->gate);
-    s->used = false;
-    if (w->rt.copy == NULL || s->scope == 0) {
-        asy_free(s->ids);
-        *s = (struct slot){0};
+    struct slot keep = {.ids = s->ids,
+                        .count = s->count,
+                        .computed = s->computed,
+                        .scope = s->scope,
+                        .last_used = s->last_used};
+    bool reuse = w->rt.copy != NULL && s->scope != 0;
+    s->ids = reuse ? NULL : s->ids;
+    slot_free(s);
+    if (reuse) {
+        *s = keep;
     }
 }
 
@@ -217,6 +234,24 @@ static enum asy_err read_prompt(struct worker *w, size_t *ret_count,
     }
     *ret_count = count;
     return ASY_OK;
+}
+
+/* Settings, bias, and what the penalties need to know of the output before. */
+static void read_sampling(struct slot *s, const Assay__Engine__Submit *submit) {
+    enum asy_err err = asy_sample_settings_decode(
+        &s->sampling, asy_bytes_of(submit->settings.data, submit->settings.len), NULL);
+    ASY_ASSERT(err == ASY_OK); /* the parent checked it all */
+    s->bias = asy_alloc(submit->bias.len / ASY_SAMPLE_BIAS_LEN * sizeof *s->bias);
+    err = asy_sample_bias_decode(s->bias, &s->bias_count,
+                                 asy_bytes_of(submit->bias.data, submit->bias.len), NULL);
+    ASY_ASSERT(err == ASY_OK);
+    memcpy(s->seed, submit->seed.data, sizeof s->seed);
+    if ((asy_sample_uses(&s->sampling) & ASY_SAMPLE_USES_COUNTS) != 0) {
+        s->counts = asy_alloc(s->max_tokens * sizeof *s->counts);
+        for (size_t i = 0; i < submit->n_prior; i++) {
+            asy_sample_count_add(s->counts, &s->counts_len, submit->prior[i]);
+        }
+    }
 }
 
 /* How many positions of a slot's cache a new sequence could use. All but its last token: that one
@@ -287,12 +322,7 @@ static void on_submit(struct worker *w, const Assay__Engine__Submit *submit) {
                        .computed = cached,
                        .scope = submit->scope,
                        .last_used = ++w->jobs};
-    s->sampling = ASY_SAMPLE_SETTINGS_DEFAULT;
-    s->sampling.temperature_milli = submit->temperature_milli;
-    s->sampling.top_k = submit->top_k;
-    s->sampling.top_p_ppm = submit->top_p_ppm;
-    s->sampling.min_p_ppm = submit->min_p_ppm;
-    memcpy(s->seed, submit->seed.data, sizeof s->seed);
+    read_sampling(s, submit);
     s->ids = asy_alloc((count + s->max_tokens) * sizeof *s->ids);
     memcpy(s->ids, w->prompt, total * sizeof *s->ids);
     s->count = total;
@@ -310,6 +340,9 @@ static void add_token(struct worker *w, struct slot *s, uint32_t id) {
     bool end = w->rt.is_end(w->rt.self, id);
     size_t len = end ? 0 : w->rt.piece(w->rt.self, piece, id);
     s->ids[s->count++] = id;
+    if (s->counts != NULL) {
+        asy_sample_count_add(s->counts, &s->counts_len, id);
+    }
     s->credit--;
     bool stop = asy_gate_push(&s->gate, id, asy_bytes_of(piece, len)) || end;
     bool full = s->count - s->prompt_count == s->max_tokens;
@@ -346,19 +379,28 @@ static size_t plan(struct worker *w) {
     return count;
 }
 
-/* A row's logits as integers; NULL: the engine is broken. */
-static const int32_t *logits_of(struct worker *w, size_t row) {
+/* A row's logits as integers, adjusted as the job asks; NULL: the engine is broken. */
+static const int32_t *logits_of(struct worker *w, const struct slot *s, size_t row) {
+    uint32_t vocab = w->rt.vocab_count;
+    bool adjusts = s->bias_count != 0 || s->counts != NULL;
+    bool ok = true;
     if (w->rt.integer_logits != NULL) {
-        return w->rt.integer_logits(w->rt.self, row);
+        const int32_t *logits = w->rt.integer_logits(w->rt.self, row);
+        if (!adjusts) {
+            return logits;
+        }
+        memcpy(w->logits, logits, vocab * sizeof *logits);
+    } else {
+        const float *logits = w->rt.logits(w->rt.self, row);
+        ok = logits != NULL && asy_sample_logits_from_float(w->logits, logits, vocab) == ASY_OK;
     }
-    const float *logits = w->rt.logits(w->rt.self, row);
-    bool ok = logits != NULL &&
-              asy_sample_logits_from_float(w->logits, logits, w->rt.vocab_count) == ASY_OK;
+    ok = ok && asy_sample_adjust(w->logits, vocab, &s->sampling, s->bias, s->bias_count, s->counts,
+                                 s->counts_len) == ASY_OK;
     return ok ? w->logits : NULL;
 }
 
 static void choose(struct worker *w, struct slot *s, size_t row) {
-    const int32_t *logits = logits_of(w, row);
+    const int32_t *logits = logits_of(w, s, row);
     uint32_t id;
     uint32_t pos = (uint32_t)(s->count - s->prompt_count);
     enum asy_err err = ASY_ERR_INTERNAL;
@@ -573,10 +615,7 @@ int asy_engine_worker_main(int argc, char **argv) {
         flush(w);
         serve(w);
         for (uint32_t i = 0; i < w->config.slots; i++) {
-            if (w->slot[i].used) {
-                asy_gate_done(&w->slot[i].gate);
-            }
-            asy_free(w->slot[i].ids);
+            slot_free(&w->slot[i]);
         }
     } else {
         say_fatal(w, why);

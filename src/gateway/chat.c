@@ -236,6 +236,7 @@ static enum asy_err offer(struct job *job, struct node *n, struct asy_why *why) 
         .terms = &job->terms,
         .messages = asy_buf_bytes(&job->messages),
         .settings = asy_bytes_of(job->settings, sizeof job->settings),
+        .bias = job->bias,
         .seed = job->seed,
         .stop_count = (uint32_t)job->chat.stop_count,
         .credit = CREDIT_WINDOW,
@@ -338,15 +339,26 @@ static void try_elsewhere(struct job *job) {
 
 /* ---- start ----------------------------------------------------------------------------------- */
 
+/* The settings and the bias as terms bind them and offers carry them. */
+static enum asy_err encode_sampling(struct job *job, struct asy_why *why) {
+    size_t len = job->chat.bias_count * ASY_SAMPLE_BIAS_LEN;
+    uint8_t *bias = asy_arena_alloc(&job->arena, len);
+    if (bias == NULL) {
+        return asy_why_set(why, ASY_ERR_TOO_LONG, NULL, "the request is too large");
+    }
+    asy_sample_bias_encode(bias, job->chat.bias, job->chat.bias_count);
+    job->bias = asy_bytes_of(bias, len);
+    struct asy_sample_settings s = job->chat.sampling;
+    asy_job_bias_digest(&s.logit_bias, job->bias);
+    asy_sample_settings_encode(job->settings, &s);
+    return ASY_OK;
+}
+
 static enum asy_err parse(struct job *job, struct asy_why *why) {
     struct asy_gateway *g = job->g;
     struct asy_bytes body = asy_http_body(job->req);
     ASY_TRY(asy_api_chat_parse(&job->chat, &job->arena, body, why));
-    struct asy_sample_settings s = ASY_SAMPLE_SETTINGS_DEFAULT;
-    s.temperature_milli = job->chat.temperature_milli;
-    s.top_p_ppm = job->chat.top_p_ppm;
-    ASY_TRY(asy_sample_settings_check(&s, why));
-    asy_sample_settings_encode(job->settings, &s);
+    ASY_TRY(encode_sampling(job, why));
     if (asy_api_messages_format(&job->messages, job->chat.messages, job->chat.message_count) !=
         ASY_OK) {
         return asy_why_set(why, ASY_ERR_TOO_LONG, "messages",
@@ -602,7 +614,7 @@ static void void_ticket(struct job *job, const char *why) {
     settle_poke(job->g);
 }
 
-void chat_on_reject(struct job *job, uint32_t reason, struct asy_bytes text) {
+void chat_on_reject(struct job *job, uint32_t reason, const char *param, struct asy_bytes text) {
     void_ticket(job, asy_reject_name(reason));
     if (job->state == JOB_ENDING || job->req == NULL) {
         finish_job(job);
@@ -612,8 +624,8 @@ void chat_on_reject(struct job *job, uint32_t reason, struct asy_bytes text) {
             asy_reject_name(reason));
     if (reason == ASY_REJECT_REQUEST) {
         struct asy_why why;
-        enum asy_err err =
-            asy_why_set(&why, ASY_ERR_RANGE, "messages", "%.*s", (int)text.n, text.p);
+        enum asy_err err = asy_why_set(&why, ASY_ERR_RANGE, param[0] != '\0' ? param : "messages",
+                                       "%.*s", (int)text.n, text.p);
         answer_error(job, err, &why);
         finish_job(job);
         return;
@@ -647,24 +659,22 @@ void chat_on_fail(struct job *job, enum asy_err err, const char *text) {
 }
 
 static void store_audit(struct job *job) {
-    /* canonical messages, settings, seed, ids: what a replay needs and nobody else may read */
+    /* what a replay needs, and nobody else may read */
+    struct asy_audit_record record = {
+        .messages = asy_buf_bytes(&job->messages),
+        .settings = asy_bytes_of(job->settings, sizeof job->settings),
+        .bias = job->bias,
+        .seed = job->seed,
+        .stop_count = (uint32_t)job->chat.stop_count,
+        .ids = job->ids,
+        .count = job->count,
+    };
+    memcpy(record.stops, job->chat.stops, sizeof record.stops);
     struct asy_buf plain;
     struct asy_gateway *g = job->g;
-    asy_buf_init(&plain, 8 * ASY_MAX_PROMPT + 4 * ASY_MAX_TOKENS + 1024);
-    uint8_t n[4];
-    enum asy_err err = asy_buf_add_u8(&plain, 1); /* version */
-    asy_be32_put(n, (uint32_t)job->messages.n);
-    err = err == ASY_OK ? asy_buf_add(&plain, n, 4) : err;
-    err = err == ASY_OK ? asy_buf_add_bytes(&plain, asy_buf_bytes(&job->messages)) : err;
-    err = err == ASY_OK ? asy_buf_add(&plain, job->settings, sizeof job->settings) : err;
-    err = err == ASY_OK ? asy_buf_add(&plain, job->seed.b, 32) : err;
-    asy_be32_put(n, job->count);
-    err = err == ASY_OK ? asy_buf_add(&plain, n, 4) : err;
-    for (uint32_t i = 0; i < job->count && err == ASY_OK; i++) {
-        asy_be32_put(n, job->ids[i]);
-        err = asy_buf_add(&plain, n, 4);
-    }
-    ASY_ASSERT(err == ASY_OK); /* bounded above */
+    asy_buf_init(&plain, ASY_MAX_AUDIT_RECORD);
+    enum asy_err err = asy_audit_record_encode(&plain, &record);
+    ASY_ASSERT(err == ASY_OK); /* the request fits an offer */
     size_t len = sizeof(struct asy_aead_nonce) + plain.n + ASY_AEAD_TAG;
     uint8_t *sealed = asy_alloc(len);
     struct asy_aead_nonce nonce;

@@ -36,10 +36,10 @@ struct node {
     struct asy_node_book stranger; /* its book until the chain knows it: any key can say hello */
     struct asy_link_hello hello;
     struct asy_link_status status;
-    bool admitted;       /* the chain says: staked, and linked to this gateway */
-    bool chain_asked;    /* a task about it is running */
-    bool dead;           /* broke the protocol: to be closed */
-    uint32_t inflight;   /* tickets offered and not ended */
+    bool admitted;     /* the chain says: staked, and linked to this gateway */
+    bool chain_asked;  /* a task about it is running */
+    bool dead;         /* broke the protocol: to be closed */
+    uint32_t inflight; /* tickets offered and not ended */
     struct asy_match_latency latency;
     uint64_t jobs_done, jobs_failed;
     struct node *prev, *next;
@@ -73,6 +73,7 @@ struct job {
     struct asy_hash id, request_digest, seed;
     char request_id[33];
     uint8_t settings[ASY_SAMPLE_SETTINGS_LEN];
+    struct asy_bytes bias;   /* encoded pairs */
     struct asy_buf messages; /* canonical */
     uint64_t created_ms;
     uint64_t wait_until_ns, first_by_ns;
@@ -155,7 +156,7 @@ void chat_start(struct asy_gateway *g, struct asy_http_req *req, struct asy_acco
 void chat_client_gone(struct job *job);
 void chat_client_drained(struct job *job);
 void chat_on_accept(struct job *job);
-void chat_on_reject(struct job *job, uint32_t reason, struct asy_bytes text);
+void chat_on_reject(struct job *job, uint32_t reason, const char *param, struct asy_bytes text);
 void chat_on_fail(struct job *job, enum asy_err err, const char *text);
 void chat_on_tokens(struct job *job, const uint32_t *ids, uint32_t count, struct asy_bytes text);
 void chat_on_done(struct job *job, const struct asy_receipt *receipt,

@@ -237,11 +237,12 @@ static void on_accept(void *arg, uint64_t seq, void *user) {
     }
 }
 
-static void on_reject(void *arg, uint64_t seq, void *user, uint32_t reason, struct asy_bytes text) {
+static void on_reject(void *arg, uint64_t seq, void *user, uint32_t reason, const char *param,
+                      struct asy_bytes text) {
     (void)arg;
     (void)seq;
     if (user != NULL) {
-        chat_on_reject(user, reason, text);
+        chat_on_reject(user, reason, param, text);
     }
 }
 

@@ -406,6 +406,28 @@ void asy_job_sampling_hash(struct asy_hash *ret_hash, struct asy_bytes settings,
     asy_keccak_final(&k, ret_hash);
 }
 
+void asy_job_bias_digest(struct asy_hash *ret_digest, struct asy_bytes bias) {
+    struct asy_keccak k;
+    if (bias.n == 0) {
+        *ret_digest = (struct asy_hash){{0}};
+        return;
+    }
+    asy_keccak_init(&k);
+    asy_keccak_add(&k, ASY_STR("assay/bias/1"));
+    asy_keccak_add(&k, bias);
+    asy_keccak_final(&k, ret_digest);
+}
+
+enum asy_err asy_job_bias_check(struct asy_bytes settings, struct asy_bytes bias) {
+    enum { SETTINGS_LEN = 64, DIGEST_AT = 32 }; /* sampling.md section 7 */
+    struct asy_hash named = {{0}}, digest;
+    if (settings.n == SETTINGS_LEN) {
+        memcpy(named.b, settings.p + DIGEST_AT, sizeof named.b);
+    }
+    asy_job_bias_digest(&digest, bias);
+    return asy_hash_eq(&digest, &named) ? ASY_OK : ASY_ERR_MISMATCH;
+}
+
 static void add_ids(struct asy_keccak *k, const uint32_t *ids, size_t count) {
     uint8_t block[64 * 4];
     for (size_t i = 0; i < count;) {

@@ -185,6 +185,12 @@ void asy_job_seed(struct asy_hash *ret_seed, const struct asy_hash *job_id,
 void asy_job_sampling_hash(struct asy_hash *ret_hash, struct asy_bytes settings,
                            const struct asy_hash *seed, const struct asy_bytes *stops,
                            uint32_t stop_count);
+/* What the settings say of the encoded bias pairs (sample.h): keccak256("assay/bias/1" || pairs);
+ * zero without pairs. */
+void asy_job_bias_digest(struct asy_hash *ret_digest, struct asy_bytes bias);
+/* Are these the pairs that the canonical settings name? Other settings name none. errors: MISMATCH
+ */
+ASY_MUST_USE enum asy_err asy_job_bias_check(struct asy_bytes settings, struct asy_bytes bias);
 /* keccak256("assay/prompt/1" || u32 big-endian ids). */
 void asy_prompt_digest(struct asy_hash *ret_digest, const uint32_t *ids, size_t count);
 
@@ -192,6 +198,32 @@ void asy_prompt_digest(struct asy_hash *ret_digest, const uint32_t *ids, size_t 
  * Receipt.output. */
 void asy_output_digest(struct asy_hash *ret_digest, const struct asy_hash *prompt_digest,
                        const uint32_t *ids, size_t count);
+
+/* ---- audit records --------------------------------------------------------------------------- */
+
+/* All that a replay of one segment needs beside its terms and the model: what the digests in the
+ * terms and in the receipt stand for. Kept by the gateway, sealed. */
+struct asy_audit_record {
+    struct asy_bytes messages; /* canonical request */
+    struct asy_bytes settings; /* canonical */
+    struct asy_bytes bias;     /* encoded pairs; empty: none */
+    struct asy_hash seed;
+    struct asy_bytes stops[ASY_MAX_STOPS];
+    uint32_t stop_count;
+    const uint32_t *prior; /* output of earlier segments */
+    uint32_t prior_count;
+    const uint32_t *ids; /* output of this one */
+    uint32_t count;
+};
+/* Appends the record's bytes. errors: TOO_LONG above buf's ceiling, at most ASY_MAX_AUDIT_RECORD */
+ASY_MUST_USE enum asy_err asy_audit_record_encode(struct asy_buf *buf,
+                                                  const struct asy_audit_record *record);
+/* Reads them, exactly. ids are copied to arena, all other views are into `in`.
+ * errors: VERSION; SYNTAX; TOO_LONG too many ids or stop strings, or the arena is full. 8 *
+ *         ASY_MAX_TOKENS + 64 bytes are enough
+ * source: docs/protocol/objects.md section 6 */
+ASY_MUST_USE enum asy_err asy_audit_record_decode(struct asy_audit_record *ret_record,
+                                                  struct asy_arena *arena, struct asy_bytes in);
 
 /* ---- rules ----------------------------------------------------------------------------------- */
 

@@ -162,6 +162,7 @@ enum asy_err asy_link_gw_offer(struct asy_link_gw *l, const struct asy_link_offe
     m.terms = link_data(terms, sizeof terms);
     m.messages = link_data(offer->messages.p, offer->messages.n);
     m.settings = link_data(offer->settings.p, offer->settings.n);
+    m.bias = link_data(offer->bias.p, offer->bias.n);
     m.seed = link_data(offer->seed.b, 32);
     m.stops = stops;
     m.n_stops = offer->stop_count;
@@ -538,10 +539,12 @@ static enum asy_err recv_live(struct asy_link_gw *l, const Assay__Link__Frame *f
             return LINK_VIOLATION(why, "a job rejected after it was accepted");
         }
         struct asy_bytes text;
+        char param[ASY_MAX_NAME + 1];
         ASY_TRY(link_text_in(&text, f->reject->text, "the text of a reject", why));
+        ASY_TRY(link_name(param, f->reject->param, "the field that a reject names", why));
         void *user = job->user;
         drop(l, job);
-        l->o.on.on_reject(l->o.arg, f->reject->job, user, f->reject->reason, text);
+        l->o.on.on_reject(l->o.arg, f->reject->job, user, f->reject->reason, param, text);
         return ASY_OK;
     }
     case ASSAY__LINK__FRAME__BODY_TOKENS: {

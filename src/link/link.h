@@ -95,6 +95,7 @@ struct asy_link_offer {
     const struct asy_terms *terms;
     struct asy_bytes messages; /* canonical JSON */
     struct asy_bytes settings; /* canonical sampling settings */
+    struct asy_bytes bias;     /* encoded pairs, of which the settings hold the digest */
     struct asy_hash seed;
     struct asy_bytes stops[ASY_MAX_STOPS];
     uint32_t stop_count;
@@ -125,9 +126,10 @@ struct asy_link_gw_handlers {
                              struct asy_link_welcome *ret_welcome, struct asy_why *why);
     void (*on_status)(void *arg, const struct asy_link_status *status);
     void (*on_accept)(void *arg, uint64_t job, void *user);
-    /* The job has ended without a receipt. on_fail: RANGE the request itself cannot be served; PEER
-     * the node failed. */
-    void (*on_reject)(void *arg, uint64_t job, void *user, uint32_t reason, struct asy_bytes text);
+    /* The job has ended without a receipt. on_reject: param is the client's field at fault, or
+     * empty. on_fail: RANGE the request itself cannot be served; PEER the node failed. */
+    void (*on_reject)(void *arg, uint64_t job, void *user, uint32_t reason, const char *param,
+                      struct asy_bytes text);
     void (*on_fail)(void *arg, uint64_t job, void *user, enum asy_err code, struct asy_bytes text);
     void (*on_tokens)(void *arg, uint64_t job, void *user, const uint32_t *ids, uint32_t count,
                       struct asy_bytes text);
@@ -267,8 +269,11 @@ uint32_t asy_link_node_jobs(const struct asy_link_node *link);
 
 /* errors: NOT_FOUND, STATE */
 ASY_MUST_USE enum asy_err asy_link_node_accept(struct asy_link_node *link, uint64_t job);
+/* Ends the job. param: with ASY_REJECT_REQUEST the client's field at fault, at most ASY_MAX_NAME
+ * bytes; "": the messages. errors: NOT_FOUND, STATE */
 ASY_MUST_USE enum asy_err asy_link_node_reject(struct asy_link_node *link, uint64_t job,
-                                               enum asy_reject reason, const char *text);
+                                               enum asy_reject reason, const char *param,
+                                               const char *text);
 /* Sends output tokens. errors: NOT_FOUND; FULL more than the credit left; STATE not accepted or
  * already ended */
 ASY_MUST_USE enum asy_err asy_link_node_tokens(struct asy_link_node *link, uint64_t job,

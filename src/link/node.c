@@ -153,7 +153,7 @@ enum asy_err asy_link_node_accept(struct asy_link_node *l, uint64_t seq) {
 }
 
 enum asy_err asy_link_node_reject(struct asy_link_node *l, uint64_t seq, enum asy_reject reason,
-                                  const char *text) {
+                                  const char *param, const char *text) {
     struct node_job *job = find(l, seq);
     if (job == NULL) {
         return ASY_ERR_NOT_FOUND;
@@ -165,6 +165,7 @@ enum asy_err asy_link_node_reject(struct asy_link_node *l, uint64_t seq, enum as
     Assay__Link__Reject m = ASSAY__LINK__REJECT__INIT;
     m.job = seq;
     m.reason = (uint32_t)reason;
+    m.param = link_text(param);
     m.text = link_text(text);
     return send_frame(l, ASSAY__LINK__FRAME__BODY_REJECT, &m);
 }
@@ -439,6 +440,7 @@ static enum asy_err recv_offer(struct asy_link_node *l, const Assay__Link__Offer
     offer.stop_count = (uint32_t)m->n_stops;
     offer.messages = link_bytes(m->messages);
     offer.settings = link_bytes(m->settings);
+    offer.bias = link_bytes(m->bias);
     offer.prefix = m->prefix;
     offer.prefix_count = (uint32_t)m->n_prefix;
     offer.credit = m->credit;
@@ -447,6 +449,9 @@ static enum asy_err recv_offer(struct asy_link_node *l, const Assay__Link__Offer
     asy_job_sampling_hash(&sampling, offer.settings, &offer.seed, offer.stops, offer.stop_count);
     if (!asy_hash_eq(&sampling, &terms.sampling)) {
         return LINK_VIOLATION(why, "settings that are not the ticket's");
+    }
+    if (asy_job_bias_check(offer.settings, offer.bias) != ASY_OK) {
+        return LINK_VIOLATION(why, "a logit bias that is not the settings'");
     }
     asy_object_hash(&l->tickets[l->ticket_count++], ASY_OBJ_TERMS, &terms);
 

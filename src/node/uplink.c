@@ -75,12 +75,18 @@ static void drop_ended(struct uplink *up, uint64_t below) {
     }
 }
 
-static void reject(struct job *job, enum asy_reject reason, const char *text) {
+/* param: the client's field at fault, or "". */
+static void reject_field(struct job *job, enum asy_reject reason, const char *param,
+                         const char *text) {
     if (job->up->link != NULL &&
-        asy_link_node_reject(job->up->link, job->seq, reason, text) != ASY_OK) {
+        asy_link_node_reject(job->up->link, job->seq, reason, param, text) != ASY_OK) {
         asy_log(ASY_LOG_ODD, "job.reject", "seq=%llu err=not_held", (unsigned long long)job->seq);
     }
     free_job(job);
+}
+
+static void reject(struct job *job, enum asy_reject reason, const char *text) {
+    reject_field(job, reason, "", text);
 }
 
 static void fail_job(struct job *job, enum asy_err err, const char *text) {
@@ -105,7 +111,7 @@ static void start(struct job *job) {
                                  : err == ASY_ERR_RANGE || err == ASY_ERR_TOO_LONG
                                      ? ASY_REJECT_REQUEST
                                      : ASY_REJECT_INTERNAL;
-        reject(job, reason, why.text[0] != '\0' ? why.text : asy_err_text(err));
+        reject_field(job, reason, why.param, why.text[0] != '\0' ? why.text : asy_err_text(err));
         return;
     }
     HASH_ADD(by_key, n->by_key, key, sizeof job->key, job);
@@ -315,11 +321,19 @@ static void on_offer(void *arg, uint64_t seq, const struct asy_link_offer *o) {
     for (uint32_t i = 0; ok && i < o->stop_count; i++) {
         ok = copy_bytes(&job->arena, &stops[i], o->stops[i]);
     }
-    struct asy_why why = {{0}, {0}};
-    if (!ok || asy_sample_settings_decode(&e->sampling, o->settings, &why) != ASY_OK) {
-        reject(job, ASY_REJECT_REQUEST, ok ? "settings that this node does not know" : "too long");
+    struct asy_sample_bias *bias =
+        asy_arena_alloc(&job->arena, o->bias.n / ASY_SAMPLE_BIAS_LEN * sizeof *bias);
+    if (!ok || bias == NULL) {
+        reject(job, ASY_REJECT_REQUEST, "too long");
         return;
     }
+    struct asy_why why = {{0}, {0}};
+    if (asy_sample_settings_decode(&e->sampling, o->settings, &why) != ASY_OK ||
+        asy_sample_bias_decode(bias, &e->bias_count, o->bias, &why) != ASY_OK) {
+        reject_field(job, ASY_REJECT_REQUEST, why.param, why.text);
+        return;
+    }
+    e->bias = bias;
     e->prior_ids = o->prefix_count != 0 ? (const uint32_t *)(const void *)prior.p : NULL;
     e->prior_count = o->prefix_count;
     memcpy(e->seed, o->seed.b, sizeof e->seed);

@@ -57,21 +57,19 @@ enum asy_err asy_sample_settings_check(const struct asy_sample_settings *s,
     if (s->min_p_ppm > ASY_SAMPLE_PPM) {
         return asy_why_set(reterr_why, ASY_ERR_RANGE, "min_p", "min_p is above 1");
     }
-    if (s->presence_penalty_milli != 0) {
-        return asy_why_set(reterr_why, ASY_ERR_UNSUPPORTED, "presence_penalty",
-                           "presence_penalty is not supported");
+    if (s->presence_penalty_milli < -ASY_SAMPLE_MAX_PENALTY_MILLI ||
+        s->presence_penalty_milli > ASY_SAMPLE_MAX_PENALTY_MILLI) {
+        return asy_why_set(reterr_why, ASY_ERR_RANGE, "presence_penalty",
+                           "presence_penalty is not from -2 to 2");
     }
-    if (s->frequency_penalty_milli != 0) {
-        return asy_why_set(reterr_why, ASY_ERR_UNSUPPORTED, "frequency_penalty",
-                           "frequency_penalty is not supported");
+    if (s->frequency_penalty_milli < -ASY_SAMPLE_MAX_PENALTY_MILLI ||
+        s->frequency_penalty_milli > ASY_SAMPLE_MAX_PENALTY_MILLI) {
+        return asy_why_set(reterr_why, ASY_ERR_RANGE, "frequency_penalty",
+                           "frequency_penalty is not from -2 to 2");
     }
-    if (s->repeat_penalty_milli != 0) {
-        return asy_why_set(reterr_why, ASY_ERR_UNSUPPORTED, "repeat_penalty",
-                           "repeat_penalty is not supported");
-    }
-    if (!asy_hash_is_zero(&s->logit_bias)) {
-        return asy_why_set(reterr_why, ASY_ERR_UNSUPPORTED, "logit_bias",
-                           "logit_bias is not supported");
+    if (s->repeat_penalty_milli > ASY_SAMPLE_MAX_PENALTY_MILLI || s->repeat_penalty_milli == 1000) {
+        return asy_why_set(reterr_why, ASY_ERR_RANGE, "repetition_penalty",
+                           "repetition_penalty is above 2, or 1 and not written as 0");
     }
     return ASY_OK;
 }
@@ -90,8 +88,8 @@ void asy_sample_settings_encode(uint8_t ret_bytes[ASY_SAMPLE_SETTINGS_LEN],
     memcpy(ret_bytes + 32, s->logit_bias.b, sizeof(s->logit_bias.b));
 }
 
-enum asy_err asy_sample_settings_decode(struct asy_sample_settings *ret_settings, struct asy_bytes in,
-                                        struct asy_why *reterr_why) {
+enum asy_err asy_sample_settings_decode(struct asy_sample_settings *ret_settings,
+                                        struct asy_bytes in, struct asy_why *reterr_why) {
     if (in.n != ASY_SAMPLE_SETTINGS_LEN) {
         return asy_why_set(reterr_why, ASY_ERR_SYNTAX, NULL, "settings of %zu bytes", in.n);
     }

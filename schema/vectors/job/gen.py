@@ -93,6 +93,12 @@ def sampling(settings, seed, stops):
     return keccak256(out + b"".join(u32(len(s)) + s for s in stops))
 
 
+def bias(pairs):
+    """Pairs (id, thousandths), ascending."""
+    encoding = b"".join(struct.pack(">Ii", *pair) for pair in pairs)
+    return encoding, keccak256(b"assay/bias/1" + encoding) if encoding else bytes(32)
+
+
 def prompt_digest(ids):
     return keccak256(b"assay/prompt/1" + b"".join(map(u32, ids)))
 
@@ -162,7 +168,7 @@ def take(label, n):
 
 def make():
     h = [take("hash %d" % i, 32) for i in range(4)]
-    doc = {"about": "made by gen.py from docs/protocol/objects.md", "jobId": [], "seed": [], "sampling": [], "prompt": [], "output": [],
+    doc = {"about": "made by gen.py from docs/protocol/objects.md", "jobId": [], "seed": [], "sampling": [], "bias": [], "prompt": [], "output": [],
            "objects": []}
     for i in range(3):
         gw, rnd = take("gateway %d" % i, 20), take("random %d" % i, 16)
@@ -174,6 +180,9 @@ def make():
                             (take("settings", 64), ["é".encode(), b"a" * 256, b"</s>", b"\n\n"])]:
         doc["sampling"].append({"settings": hexed(settings), "seed": hexed(h[3]), "stops": [hexed(s) for s in stops],
                                 "hash": hexed(sampling(settings, h[3], stops))})
+    for pairs in [[], [(0, 1)], [(7, -100000), (8, 100000)], [(5 * i, 1 - i) for i in range(300) if i != 1]]:
+        encoding, digest = bias(pairs)
+        doc["bias"].append({"pairs": hexed(encoding), "digest": hexed(digest)})
     for ids in [[], [0], [1, 2, 3], [0xffffffff], list(range(63)), list(range(64)), list(range(65)), list(range(1000, 1400))]:
         p = prompt_digest(ids)
         doc["prompt"].append({"ids": ids, "digest": hexed(p)})

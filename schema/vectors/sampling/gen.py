@@ -19,6 +19,8 @@ MASKED = -(1 << 31)
 LOGIT_MAX = (1 << 30) - 1
 PPM = 1000000
 DOMAIN = b"assay/settings/1"
+BIAS_DOMAIN = b"assay/bias/1"
+BAN = -100000
 
 # ---- tables: section 8 of the document ----
 
@@ -106,6 +108,36 @@ def make_exp2_table():
 GUMBEL = make_gumbel_table()
 EXP2 = make_exp2_table()
 LOG2E = ((1 << (P + 30)) + LN2 // 2) // LN2  # round(2^30 / ln 2)
+
+# ---- bias and penalties: section 4.2 ----
+
+
+def nearest(a, b):
+    return (2 * a + b) // (2 * b)
+
+
+def clamp(x):
+    return min(max(x, -LOGIT_MAX), LOGIT_MAX)
+
+
+def adjusted(logit, s, bias_milli, count):
+    """bias_milli: None for an id without a pair."""
+    if logit == MASKED or bias_milli == BAN:
+        return MASKED
+    if bias_milli is not None:
+        logit = clamp(logit + nearest(bias_milli * 65536, 1000))
+    repeat, presence, frequency = s["repeat_penalty_milli"], s["presence_penalty_milli"], s["frequency_penalty_milli"]
+    if repeat > 0 and count > 0:
+        logit = clamp(nearest(logit * 1000, repeat) if logit > 0 else nearest(logit * repeat, 1000))
+    if (presence != 0 or frequency != 0) and count > 0:
+        logit = clamp(logit - nearest((presence + frequency * count) * 65536, 1000))
+    return logit
+
+
+def adjust(logits, s, bias, output):
+    pairs = dict(bias)
+    return [adjusted(logit, s, pairs.get(i), output.count(i)) for i, logit in enumerate(logits)]
+
 
 # ---- the sampler: sections 3 to 6 ----
 
@@ -242,6 +274,14 @@ def settings_bytes(s):
     ) + bytes.fromhex(s["logit_bias"])
 
 
+def bias_bytes(pairs):
+    return b"".join(struct.pack(">Ii", *pair) for pair in pairs)
+
+
+def bias_digest(pairs):
+    return keccak256(BIAS_DOMAIN + bias_bytes(pairs)) if pairs else bytes(32)
+
+
 def sampling_hash(s, seed, stops):
     data = DOMAIN + struct.pack(">I", 64) + settings_bytes(s) + seed + struct.pack(">I", len(stops))
     for stop in stops:
@@ -373,6 +413,10 @@ def make_settings():
         settings(temperature_milli=0),
         settings(temperature_milli=700, top_k=40, top_p_ppm=950000, min_p_ppm=50000),
         settings(temperature_milli=100000, top_k=0xFFFFFFFF, top_p_ppm=0, min_p_ppm=PPM),
+        settings(presence_penalty_milli=-2000, frequency_penalty_milli=2000, repeat_penalty_milli=1),
+        settings(presence_penalty_milli=2000, frequency_penalty_milli=-2000, repeat_penalty_milli=2000),
+        settings(temperature_milli=0, repeat_penalty_milli=1001, logit_bias=bias_digest([(5, 1)]).hex()),
+        settings(logit_bias="ff" * 32),
     ):
         for seed, stops in ((SEEDS[1], []), (SEEDS[2], ["\n", "\u00b7 end"])):
             digest = sampling_hash(s, seed, [stop.encode() for stop in stops])
@@ -381,13 +425,82 @@ def make_settings():
         ("RANGE", {"temperature_milli": 100001}),
         ("RANGE", {"top_p_ppm": PPM + 1}),
         ("RANGE", {"min_p_ppm": PPM + 1}),
-        ("UNSUPPORTED", {"presence_penalty_milli": 1}),
-        ("UNSUPPORTED", {"frequency_penalty_milli": -1}),
-        ("UNSUPPORTED", {"repeat_penalty_milli": 1000}),
-        ("UNSUPPORTED", {"logit_bias": "00" * 31 + "01"}),
+        ("RANGE", {"presence_penalty_milli": 2001}),
+        ("RANGE", {"presence_penalty_milli": -2001}),
+        ("RANGE", {"presence_penalty_milli": -(1 << 31)}),
+        ("RANGE", {"frequency_penalty_milli": 2001}),
+        ("RANGE", {"frequency_penalty_milli": -2001}),
+        ("RANGE", {"repeat_penalty_milli": 1000}),
+        ("RANGE", {"repeat_penalty_milli": 2001}),
+        ("RANGE", {"repeat_penalty_milli": 0xFFFFFFFF}),
     ):
         out.append({"settings": settings(**change), "error": error})
     return out
+
+
+def make_bias():
+    """Pairs with their encoding and digest; then encodings that are refused."""
+    out = []
+    for pairs in (
+        [],
+        [(0, 1)],
+        [(50256, BAN)],
+        [(7, 100000), (8, -99999), ((1 << 20) - 1, -1)],
+        [(3 * i, (-1) ** i * (i + 1)) for i in range(300)],
+    ):
+        out.append({"pairs": pairs, "bytes": bias_bytes(pairs).hex(), "digest": bias_digest(pairs).hex()})
+    for error, data in (
+        ("SYNTAX", b"\0"),
+        ("SYNTAX", bias_bytes([(1, 1), (2, 2)])[:-1]),
+        ("RANGE", bias_bytes([(1, 0)])),
+        ("RANGE", bias_bytes([(1, 100001)])),
+        ("RANGE", bias_bytes([(1, -100001)])),
+        ("RANGE", bias_bytes([(1, -(1 << 31))])),
+        ("RANGE", bias_bytes([(1 << 20, 1)])),
+        ("RANGE", bias_bytes([(0xFFFFFFFF, 1)])),
+        ("RANGE", bias_bytes([(4, 1), (4, 1)])),
+        ("RANGE", bias_bytes([(4, 1), (3, 1)])),
+        ("RANGE", bias_bytes([(i, 1) for i in range(301)])),
+    ):
+        out.append({"bytes": data.hex(), "error": error})
+    return out
+
+
+def make_adjust():
+    """One logit at a time: every edge with every kind of setting, and random ones."""
+    r = rng("adjust")
+    kinds = [{}, {"repeat_penalty_milli": 1}, {"repeat_penalty_milli": 1001}, {"repeat_penalty_milli": 1300}, {"repeat_penalty_milli": 2000},
+             {"repeat_penalty_milli": 999}, {"presence_penalty_milli": 1}, {"presence_penalty_milli": -2000}, {"frequency_penalty_milli": 1999},
+             {"frequency_penalty_milli": -7}, {"presence_penalty_milli": 1000, "frequency_penalty_milli": -1000},
+             {"repeat_penalty_milli": 1100, "presence_penalty_milli": 600, "frequency_penalty_milli": 200}]
+    logits = [0, 1, -1, 2, -2, 499, 500, 501, -499, -500, -501, 65536, -65536, LOGIT_MAX - 1, LOGIT_MAX, LOGIT_MAX + 1, -LOGIT_MAX, -LOGIT_MAX - 1,
+              (1 << 31) - 1, MASKED + 1, MASKED]
+    biases = [None, 1, -1, 7, -7, 500, 1500, -99999, 99999, 100000, BAN]
+    out, seen = [], set()
+
+    def add(change, logit, bias, count):
+        s = settings(**change)
+        key = (s["repeat_penalty_milli"], s["presence_penalty_milli"], s["frequency_penalty_milli"], logit, bias, count)
+        if key not in seen:
+            seen.add(key)
+            out.append([*key, adjusted(logit, s, bias, count)])
+
+    for logit in logits:
+        for bias in biases:
+            add({}, logit, bias, 0)
+        for change in kinds:
+            for count in (0, 1, 3):
+                add(change, logit, None, count)
+    for _ in range(400):
+        change = {"repeat_penalty_milli": (next(r) % 2001) * (next(r) % 2), "presence_penalty_milli": next(r) % 4001 - 2000,
+                  "frequency_penalty_milli": next(r) % 4001 - 2000}
+        if change["repeat_penalty_milli"] == 1000:
+            change["repeat_penalty_milli"] = 0
+        logit = (next(r) % (1 << 32) - (1 << 31)) >> (next(r) % 20)
+        bias = next(r) % 200001 - 100000 if next(r) % 2 else None
+        add(change, logit, bias or None, (next(r) % 5, 0xFFFFFFFF, next(r) % 32768, 1)[next(r) % 4])
+    fields = ["repeat_penalty_milli", "presence_penalty_milli", "frequency_penalty_milli", "logit", "bias_milli", "count", "adjusted"]
+    return {"fields": fields, "cases": out}
 
 
 def make_seeds():
@@ -445,6 +558,28 @@ def make_tokens():
                 seed = SEEDS[(n + k) % len(SEEDS)]
                 id_, lead = token(logits, s, seed, pos)
                 out.append({"logits": name, "settings": s, "seed": seed.hex(), "pos": pos, "id": id_, "lead": lead})
+    # the same with bias and penalties: what chooses, sees the adjusted logits alone
+    for n, (name, logits) in enumerate(shapes.items()):
+        for k, change in enumerate((
+            {"temperature_milli": 0},
+            {},
+            {"top_k": 3, "frequency_penalty_milli": 700},
+            {"presence_penalty_milli": -1500, "top_p_ppm": 800000},
+            {"temperature_milli": 0, "repeat_penalty_milli": 1500},
+            {"repeat_penalty_milli": 1200, "presence_penalty_milli": 300, "frequency_penalty_milli": 300, "min_p_ppm": 100000},
+        )):
+            best = max(range(len(logits)), key=lambda i: (logits[i], -i))
+            output = [best] * (1 + k) + [next(r) % len(logits) for _ in range(6)]
+            pairs = {} if k in (2, 4) else {next(r) % len(logits): next(r) % 200001 - 100000 or 1 for _ in range(3)}
+            if k == 0 and len(logits) > 2:
+                pairs[best] = BAN
+            bias = sorted(pairs.items())
+            s, seed, pos = settings(**change, logit_bias=bias_digest(bias).hex()), SEEDS[(n + k) % len(SEEDS)], len(output)
+            seen = adjust(logits, s, bias, output)
+            if all(x == MASKED for x in seen):
+                continue
+            id_, lead = token(seen, s, seed, pos)
+            out.append({"logits": name, "settings": s, "bias": bias, "output": output, "seed": seed.hex(), "pos": pos, "id": id_, "lead": lead})
     wide = wide_logits(49152, SEEDS[3])
     for k, s in enumerate((settings(), settings(temperature_milli=800, top_k=40), settings(top_p_ppm=950000), settings(temperature_milli=600, min_p_ppm=20000, top_k=3000, top_p_ppm=990000), settings(temperature_milli=0))):
         id_, lead = token(wide, s, SEEDS[1], k)
@@ -499,7 +634,7 @@ def as_json(value):
     if isinstance(value, list):
         return "[\n" + ",\n".join(" " + json.dumps(v) for v in value) + "\n]\n"
     return "{\n" + ",\n".join(
-        " %s: %s" % (json.dumps(k), as_json(v).rstrip() if isinstance(v, list) and v and isinstance(v[0], dict) else json.dumps(v)) for k, v in value.items()
+        " %s: %s" % (json.dumps(k), as_json(v).rstrip() if isinstance(v, list) and v and isinstance(v[0], (dict, list)) else json.dumps(v)) for k, v in value.items()
     ) + "\n}\n"
 
 
@@ -509,7 +644,7 @@ def main():
     assert keccak256(b"").hex() == "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"
     files = {os.path.join(HERE, name + ".json"): as_json(make()) for name, make in (
         ("tables", make_tables), ("words", make_words), ("gumbel", make_gumbels), ("weights", make_weights), ("inverse", make_inverse),
-        ("floats", make_floats), ("settings", make_settings), ("seeds", make_seeds), ("tokens", make_tokens))}
+        ("floats", make_floats), ("settings", make_settings), ("bias", make_bias), ("adjust", make_adjust), ("seeds", make_seeds), ("tokens", make_tokens))}
     files[TABLES_C] = tables_c()
     bad = 0
     for path, text in files.items():

@@ -8,7 +8,9 @@ static void check_request(const struct asy_chat_request *r) {
     ASY_ASSERT(r->model.n >= 1 && r->model.n <= ASY_MAX_NAME);
     ASY_ASSERT(r->message_count >= 1 && r->message_count <= ASY_MAX_MESSAGES);
     ASY_ASSERT(r->text_len <= ASY_MAX_PROMPT && r->max_tokens <= ASY_MAX_TOKENS);
-    ASY_ASSERT(r->temperature_milli <= 2000 && r->top_p_ppm >= 1 && r->top_p_ppm <= 1000000);
+    ASY_ASSERT(r->sampling.temperature_milli <= 2000 && r->sampling.top_p_ppm >= 1);
+    ASY_ASSERT(asy_sample_settings_check(&r->sampling, NULL) == ASY_OK);
+    ASY_ASSERT(asy_sample_bias_check(r->bias, r->bias_count, NULL) == ASY_OK);
     ASY_ASSERT(r->stop_count <= ASY_MAX_STOPS && (r->stream || !r->include_usage));
     size_t text_len = 0;
     for (size_t i = 0; i < r->message_count; i++) {

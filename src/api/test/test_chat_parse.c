@@ -28,7 +28,7 @@ static const struct chat_case cases[] = {
     {WITH("\"seed\":99999999999999999999"), ASY_ERR_RANGE, ""},
     {WITH("\"frobnicate\":1"), ASY_ERR_UNKNOWN, "frobnicate"},
     {WITH("\"frobnicate\":null"), ASY_ERR_UNKNOWN, "frobnicate"},
-    {WITH("\"top_k\":1"), ASY_ERR_UNKNOWN, "top_k"},
+    {WITH("\"top_a\":1"), ASY_ERR_UNKNOWN, "top_a"},
     {WITH("\"Temperature\":1"), ASY_ERR_UNKNOWN, "Temperature"},
     /* model */
     {"{\"messages\":[]}", ASY_ERR_MISSING, "model"},
@@ -144,6 +144,53 @@ static const struct chat_case cases[] = {
     {WITH("\"stream_options\":{\"include_usage\":true}"), ASY_ERR_UNSUPPORTED, "stream_options"},
     {WITH("\"stream\":false,\"stream_options\":null"), ASY_OK, ""},
     {WITH("\"user\":\"u-1\""), ASY_OK, ""},
+    /* sampling */
+    {WITH("\"top_k\":0"), ASY_OK, ""},
+    {WITH("\"top_k\":1048576"), ASY_OK, ""},
+    {WITH("\"top_k\":1048577"), ASY_ERR_RANGE, "top_k"},
+    {WITH("\"top_k\":-1"), ASY_ERR_RANGE, "top_k"},
+    {WITH("\"top_k\":1.5"), ASY_ERR_TYPE, "top_k"},
+    {WITH("\"min_p\":0"), ASY_OK, ""},
+    {WITH("\"min_p\":1"), ASY_OK, ""},
+    {WITH("\"min_p\":1.000001"), ASY_ERR_RANGE, "min_p"},
+    {WITH("\"min_p\":-0.1"), ASY_ERR_RANGE, "min_p"},
+    {WITH("\"min_p\":\"0\""), ASY_ERR_TYPE, "min_p"},
+    {WITH("\"presence_penalty\":0,\"frequency_penalty\":0.0"), ASY_OK, ""},
+    {WITH("\"presence_penalty\":2,\"frequency_penalty\":-2.0"), ASY_OK, ""},
+    {WITH("\"presence_penalty\":2.001"), ASY_ERR_RANGE, "presence_penalty"},
+    {WITH("\"presence_penalty\":-2.001"), ASY_ERR_RANGE, "presence_penalty"},
+    {WITH("\"presence_penalty\":true"), ASY_ERR_TYPE, "presence_penalty"},
+    {WITH("\"frequency_penalty\":3"), ASY_ERR_RANGE, "frequency_penalty"},
+    {WITH("\"frequency_penalty\":-1e9"), ASY_ERR_RANGE, "frequency_penalty"},
+    {WITH("\"frequency_penalty\":\"0\""), ASY_ERR_TYPE, "frequency_penalty"},
+    {WITH("\"repetition_penalty\":1"), ASY_OK, ""},
+    {WITH("\"repetition_penalty\":0.001"), ASY_OK, ""},
+    {WITH("\"repetition_penalty\":2.0"), ASY_OK, ""},
+    {WITH("\"repetition_penalty\":0"), ASY_ERR_RANGE, "repetition_penalty"},
+    {WITH("\"repetition_penalty\":0.0004"), ASY_ERR_RANGE, "repetition_penalty"},
+    {WITH("\"repetition_penalty\":2.1"), ASY_ERR_RANGE, "repetition_penalty"},
+    {WITH("\"repetition_penalty\":-1"), ASY_ERR_RANGE, "repetition_penalty"},
+    {WITH("\"repetition_penalty\":[]"), ASY_ERR_TYPE, "repetition_penalty"},
+    {WITH("\"repeat_penalty\":1.1"), ASY_ERR_UNKNOWN, "repeat_penalty"},
+    {WITH("\"logit_bias\":{}"), ASY_OK, ""},
+    {WITH("\"logit_bias\":{\"50256\":-100,\"0\":100,\"1048575\":0.5}"), ASY_OK, ""},
+    {WITH("\"logit_bias\":[]"), ASY_ERR_TYPE, "logit_bias"},
+    {WITH("\"logit_bias\":\"5\""), ASY_ERR_TYPE, "logit_bias"},
+    {WITH("\"logit_bias\":{\"5\":1,\"5\":2}"), ASY_ERR_DUPLICATE, ""},
+    {WITH("\"logit_bias\":{\"05\":1}"), ASY_ERR_RANGE, "logit_bias.05"},
+    {WITH("\"logit_bias\":{\"00\":1}"), ASY_ERR_RANGE, "logit_bias.00"},
+    {WITH("\"logit_bias\":{\"-5\":1}"), ASY_ERR_RANGE, "logit_bias.-5"},
+    {WITH("\"logit_bias\":{\" 5\":1}"), ASY_ERR_RANGE, "logit_bias. 5"},
+    {WITH("\"logit_bias\":{\"\":1}"), ASY_ERR_RANGE, "logit_bias."},
+    {WITH("\"logit_bias\":{\"dog\":1}"), ASY_ERR_RANGE, "logit_bias.dog"},
+    {WITH("\"logit_bias\":{\"1048576\":1}"), ASY_ERR_RANGE, "logit_bias.1048576"},
+    {WITH("\"logit_bias\":{\"99999999999999999999\":1}"), ASY_ERR_RANGE,
+     "logit_bias.99999999999999999999"},
+    {WITH("\"logit_bias\":{\"5\":101}"), ASY_ERR_RANGE, "logit_bias.5"},
+    {WITH("\"logit_bias\":{\"5\":-100.001}"), ASY_ERR_RANGE, "logit_bias.5"},
+    {WITH("\"logit_bias\":{\"5\":1e300}"), ASY_ERR_RANGE, "logit_bias.5"},
+    {WITH("\"logit_bias\":{\"5\":\"1\"}"), ASY_ERR_TYPE, "logit_bias.5"},
+    {WITH("\"logit_bias\":{\"5\":null}"), ASY_ERR_TYPE, "logit_bias.5"},
     {WITH("\"user\":1"), ASY_ERR_TYPE, "user"},
     /* not supported, with the values that ask for nothing */
     {WITH("\"n\":1"), ASY_OK, ""},
@@ -151,15 +198,9 @@ static const struct chat_case cases[] = {
     {WITH("\"n\":0"), ASY_ERR_UNSUPPORTED, "n"},
     {WITH("\"n\":\"1\""), ASY_ERR_TYPE, "n"},
     {WITH("\"n\":1.0"), ASY_ERR_TYPE, "n"},
-    {WITH("\"presence_penalty\":0,\"frequency_penalty\":0.0"), ASY_OK, ""},
-    {WITH("\"presence_penalty\":0.5"), ASY_ERR_UNSUPPORTED, "presence_penalty"},
-    {WITH("\"frequency_penalty\":-1"), ASY_ERR_UNSUPPORTED, "frequency_penalty"},
-    {WITH("\"frequency_penalty\":\"0\""), ASY_ERR_TYPE, "frequency_penalty"},
     {WITH("\"logprobs\":false,\"top_logprobs\":0"), ASY_OK, ""},
     {WITH("\"logprobs\":true"), ASY_ERR_UNSUPPORTED, "logprobs"},
     {WITH("\"top_logprobs\":3"), ASY_ERR_UNSUPPORTED, "top_logprobs"},
-    {WITH("\"logit_bias\":{}"), ASY_OK, ""},
-    {WITH("\"logit_bias\":{\"50256\":-100}"), ASY_ERR_UNSUPPORTED, "logit_bias"},
     {WITH("\"tools\":[]"), ASY_OK, ""},
     {WITH("\"tools\":[],\"tool_choice\":\"none\",\"parallel_tool_calls\":true"), ASY_OK, ""},
     {WITH("\"tools\":[{\"type\":\"function\"}]"), ASY_ERR_UNSUPPORTED, "tools"},
@@ -193,7 +234,7 @@ static const struct chat_case cases[] = {
     {WITH("\"max_tokens\":null,\"max_completion_tokens\":null,\"temperature\":null,\"top_p\":null,"
           "\"stop\":null,\"seed\":null,"
           "\"stream\":null,\"stream_options\":null,\"user\":null,\"provider\":null,\"n\":null,"
-          "\"presence_penalty\":null,"
+          "\"presence_penalty\":null,\"top_k\":null,\"min_p\":null,\"repetition_penalty\":null,"
           "\"frequency_penalty\":null,\"logprobs\":null,\"top_logprobs\":null,\"logit_bias\":null,"
           "\"tools\":null,"
           "\"tool_choice\":null,\"parallel_tool_calls\":null,\"functions\":null,\"function_call\":"
@@ -282,8 +323,8 @@ static void values(void) {
     CHECK(r.messages[2].role == ASY_CHAT_ASSISTANT && r.messages[2].content.n == 0);
     CHECK_U64(r.text_len, 12);
     CHECK_U64(r.max_tokens, 77);
-    CHECK_U64(r.temperature_milli, 700);
-    CHECK_U64(r.top_p_ppm, 950000);
+    CHECK_U64(r.sampling.temperature_milli, 700);
+    CHECK_U64(r.sampling.top_p_ppm, 950000);
     CHECK(r.stop_count == 2 && asy_bytes_eq(r.stops[0], ASY_STR("x")) &&
           asy_bytes_eq(r.stops[1], ASY_STR("yy")));
     CHECK(r.has_seed && r.seed == -5);
@@ -297,12 +338,63 @@ static void values(void) {
 
     asy_arena_reset(&a);
     CHECK_OK(asy_api_chat_parse(&r, &a, ASY_STR("{" M "}"), NULL)); /* defaults */
-    CHECK(r.max_tokens == 0 && r.temperature_milli == 1000 && r.top_p_ppm == 1000000 &&
-          r.stop_count == 0);
+    CHECK(r.max_tokens == 0 && r.stop_count == 0 && r.bias_count == 0);
+    uint8_t bytes[ASY_SAMPLE_SETTINGS_LEN], plain[ASY_SAMPLE_SETTINGS_LEN];
+    asy_sample_settings_encode(bytes, &r.sampling);
+    asy_sample_settings_encode(plain, &ASY_SAMPLE_SETTINGS_DEFAULT);
+    CHECK_MEM(bytes, plain, sizeof bytes);
     CHECK(!r.has_seed && !r.stream && !r.include_usage && r.user.n == 0);
     CHECK(r.provider.allow_fallbacks && r.provider.sort == ASY_CHAT_SORT_NONE &&
           r.provider.only.count == 0);
     CHECK(!r.provider.has_max_price_in && !r.provider.has_max_price_out);
+    asy_arena_done(&a);
+}
+
+static void sampling(void) {
+    struct asy_arena a;
+    asy_arena_init(&a, 65536);
+    struct asy_chat_request r;
+    /* rounded half up, sorted by id, and what asks for nothing is left out */
+    CHECK_OK(asy_api_chat_parse(
+        &r, &a,
+        ASY_STR(WITH("\"top_k\":40,\"min_p\":0.05,\"presence_penalty\":-0.5,"
+                     "\"frequency_penalty\":1.2345,\"repetition_penalty\":1.1,"
+                     "\"logit_bias\":{\"10\":-100,\"9\":2,\"8\":0,\"7\":0.0004,\"6\":-0.0005,"
+                     "\"5\":-0.0006,\"1048575\":100}")),
+        NULL));
+    CHECK(r.sampling.top_k == 40 && r.sampling.min_p_ppm == 50000);
+    CHECK(r.sampling.presence_penalty_milli == -500 && r.sampling.frequency_penalty_milli == 1235);
+    CHECK_U64(r.sampling.repeat_penalty_milli, 1100);
+    static const struct asy_sample_bias want[] = {
+        {5, -1}, {9, 2000}, {10, -100000}, {1048575, 100000}};
+    CHECK_U64(r.bias_count, ASY_COUNT(want));
+    CHECK_MEM(r.bias, want, sizeof want);
+    CHECK(asy_hash_is_zero(&r.sampling.logit_bias));
+    asy_arena_reset(&a);
+    CHECK_OK(asy_api_chat_parse(&r, &a, ASY_STR(WITH("\"repetition_penalty\":1.0004")), NULL));
+    CHECK_U64(r.sampling.repeat_penalty_milli, 0); /* 1 is off */
+    /* 300 ids, and one more */
+    struct asy_buf body;
+    asy_buf_init(&body, 65536);
+    for (unsigned count = 300; count <= 301; count++) {
+        struct asy_why why;
+        asy_buf_clear(&body);
+        asy_arena_reset(&a);
+        CHECK_OK(asy_buf_add_str(&body, "{" M ",\"logit_bias\":{"));
+        for (unsigned i = 0; i < count; i++) {
+            CHECK_OK(asy_buf_printf(&body, "%s\"%u\":1", i == 0 ? "" : ",", 5000 - 7 * i));
+        }
+        CHECK_OK(asy_buf_add_str(&body, "}}"));
+        if (count == 300) {
+            CHECK_OK(asy_api_chat_parse(&r, &a, asy_buf_bytes(&body), &why));
+            CHECK_U64(r.bias_count, 300);
+            CHECK_OK(asy_sample_bias_check(r.bias, r.bias_count, NULL));
+        } else {
+            CHECK_ERR(asy_api_chat_parse(&r, &a, asy_buf_bytes(&body), &why), ASY_ERR_RANGE);
+            CHECK_STR(why.param, "logit_bias");
+        }
+    }
+    asy_buf_done(&body);
     asy_arena_done(&a);
 }
 
@@ -385,6 +477,7 @@ static void limits(void) {
 int main(void) {
     table();
     values();
+    sampling();
     limits();
     return asy_test_end();
 }

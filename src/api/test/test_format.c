@@ -130,9 +130,9 @@ static void errors(void) {
         enum asy_err err;
         const char *param, *text, *want;
     } cases[] = {
-        {ASY_ERR_UNKNOWN, "top_k", "'top_k' is not a known field",
-         "{\"error\":{\"message\":\"'top_k' is not a known "
-         "field\",\"type\":\"invalid_request_error\",\"param\":\"top_k\","
+        {ASY_ERR_UNKNOWN, "top_a", "'top_a' is not a known field",
+         "{\"error\":{\"message\":\"'top_a' is not a known "
+         "field\",\"type\":\"invalid_request_error\",\"param\":\"top_a\","
          "\"code\":\"unknown\"}}"},
         {ASY_ERR_NOT_FOUND, "model", "no node offers \"x\"",
          "{\"error\":{\"message\":\"no node offers "

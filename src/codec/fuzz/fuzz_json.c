@@ -14,7 +14,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
     }
     ASY_ASSERT(asy_utf8_valid(asy_bytes_of(data, len)));
     uint64_t scaled;
-    (void)!asy_json_scaled(&scaled, v, 6); /* any answer, no fault */
+    int64_t scaled_i64;
+    if (asy_json_scaled(&scaled, v, 6) == ASY_OK) { /* any answer, no fault */
+        err = asy_json_scaled_i64(&scaled_i64, v, 6);
+        ASY_ASSERT(err == ASY_OK && scaled_i64 >= 0 && (uint64_t)scaled_i64 == scaled);
+    }
+    (void)!asy_json_scaled_i64(&scaled_i64, v, 3);
     (void)!asy_json_refuse_unknown(v, "at", NULL, 0, &why);
     struct asy_buf one, two;
     asy_buf_init(&one, 32 * len + 64); /* a number like 1e21 grows to 22 digits */

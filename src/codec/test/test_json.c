@@ -232,6 +232,44 @@ static void scaled(void) {
         }
         asy_json_free(v);
     }
+    static const struct {
+        const char *text;
+        unsigned decimals;
+        enum asy_err err;
+        int64_t value;
+    } either[] = {
+        {"-0.7", 3, ASY_OK, -700},
+        {"0.7", 3, ASY_OK, 700},
+        {"-2", 3, ASY_OK, -2000},
+        {"-2.0", 3, ASY_OK, -2000},
+        {"-0.0", 3, ASY_OK, 0},
+        {"0.0005", 3, ASY_OK, 1},
+        {"-0.0005", 3, ASY_OK, 0}, /* half up */
+        {"-0.00050001", 3, ASY_OK, -1},
+        {"-0.0004", 3, ASY_OK, 0},
+        {"-1.0005", 3, ASY_OK, -1000},
+        {"-1.0015", 3, ASY_OK, -1001},
+        {"-1.00051", 3, ASY_OK, -1001},
+        {"-1.0006", 3, ASY_OK, -1001},
+        {"-1e-300", 3, ASY_OK, 0},
+        {"-9223372036854775807", 0, ASY_OK, -INT64_MAX},
+        {"-9223372036854775808", 0, ASY_ERR_RANGE, 0},
+        {"-9223372036854776", 3, ASY_ERR_RANGE, 0},
+        {"-1e19", 0, ASY_ERR_RANGE, 0},
+        {"\"-0.7\"", 3, ASY_ERR_TYPE, 0},
+        {"true", 3, ASY_ERR_TYPE, 0},
+    };
+    for (size_t i = 0; i < ASY_COUNT(either); i++) {
+        struct asy_json *v = parsed(either[i].text);
+        int64_t got = 77;
+        enum asy_err err = asy_json_scaled_i64(&got, v, either[i].decimals);
+        if (err != either[i].err || got != (err == ASY_OK ? either[i].value : 77)) {
+            fprintf(stderr, "%s with %u: %s, %" PRId64 "\n", either[i].text, either[i].decimals,
+                    asy_err_name(err), got);
+            CHECK(false);
+        }
+        asy_json_free(v);
+    }
     for (int i = 0; i < 3000; i++) { /* every number of 6 decimals comes back as it was written */
         uint64_t want = asy_test_random() % 10000000000u, got;
         char text[40];
@@ -285,6 +323,14 @@ static void fields(void) {
     CHECK_ERR(asy_json_get_scaled(&u, NULL, v, NULL, "f", 2, 26, 250, &why), ASY_ERR_RANGE);
     CHECK_STR(why.text, "'f' must be from 0.26 to 2.5");
     CHECK_ERR(asy_json_get_scaled(&u, NULL, v, NULL, "neg", 2, 0, 250, &why), ASY_ERR_RANGE);
+    int64_t scaled_i64 = 5;
+    CHECK_OK(asy_json_get_scaled_i64(&scaled_i64, NULL, v, NULL, "neg", 2, -700, 0, &why));
+    CHECK(scaled_i64 == -700);
+    CHECK_ERR(asy_json_get_scaled_i64(&scaled_i64, NULL, v, NULL, "neg", 2, -699, 0, &why),
+              ASY_ERR_RANGE);
+    CHECK_STR(why.text, "'neg' must be from -6.99 to 0");
+    CHECK_OK(asy_json_get_scaled_i64(&scaled_i64, &present, v, NULL, "nul", 2, 0, 1, &why));
+    CHECK(scaled_i64 == -700 && !present);
     CHECK_OK(asy_json_get_object(&inner, NULL, v, NULL, "o", &why));
     CHECK_ERR(asy_json_get_object(&inner, NULL, v, NULL, "a", &why), ASY_ERR_TYPE);
     CHECK_OK(asy_json_get_array(&inner, NULL, v, NULL, "a", 1, 2, &why));

@@ -212,7 +212,25 @@ static void test_jobs(void) {
     job.credit = 4;
     job.seed[31] = 77;
     job.sampling = (struct asy_sample_settings){
-        .temperature_milli = 700, .top_k = 40, .top_p_ppm = 900000, .min_p_ppm = 50000};
+        .temperature_milli = 700,
+        .top_k = 40,
+        .top_p_ppm = 900000,
+        .min_p_ppm = 50000,
+        .presence_penalty_milli = -1,
+        .frequency_penalty_milli = 2000,
+        .repeat_penalty_milli = 1100,
+        .logit_bias = {{1}},
+    };
+    struct asy_sample_bias bias[] = {{0, -100000}, {999, 5}, {1000, 5}};
+    struct asy_why why = {{0}, {0}};
+    CHECK_ERR(asy_engine_submit(e, &job, &why), ASY_ERR_MISMATCH);
+    CHECK_STR(why.param, "logit_bias");
+    job.bias = bias;
+    job.bias_count = 3; /* there are 1000 ids */
+    CHECK_ERR(asy_engine_submit(e, &job, &why), ASY_ERR_RANGE);
+    CHECK_STR(why.param, "logit_bias");
+    CHECK_STR(why.text, "'logit_bias' names token 1000; this model has tokens 0 to 999");
+    job.bias_count = 2;
     CHECK_OK(asy_engine_submit(e, &job, NULL));
     CHECK_ERR(asy_engine_submit(e, &job, NULL), ASY_ERR_DUPLICATE);
     Assay__Engine__ToWorker *message = take();
@@ -220,8 +238,12 @@ static void test_jobs(void) {
     const Assay__Engine__Submit *s = message->submit;
     CHECK(s->key == 1 && s->messages.len == 4 && s->n_prompt == 0 && s->n_prior == 2 &&
           s->prior[1] == 9);
-    CHECK(s->temperature_milli == 700 && s->top_k == 40 && s->top_p_ppm == 900000 &&
-          s->min_p_ppm == 50000);
+    uint8_t settings[ASY_SAMPLE_SETTINGS_LEN], pairs[2 * ASY_SAMPLE_BIAS_LEN];
+    asy_sample_settings_encode(settings, &job.sampling);
+    asy_sample_bias_encode(pairs, bias, 2);
+    CHECK(s->settings.len == sizeof settings && s->bias.len == sizeof pairs);
+    CHECK_MEM(s->settings.data, settings, sizeof settings);
+    CHECK_MEM(s->bias.data, pairs, sizeof pairs);
     CHECK(s->seed.len == 32 && s->seed.data[31] == 77 && s->max_tokens == 10 && s->credit == 4);
     CHECK(s->n_stops == 2 && s->stops[1].len == 3 && memcmp(s->stops[1].data, "two", 3) == 0);
     drop(message);

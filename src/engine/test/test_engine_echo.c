@@ -134,6 +134,24 @@ static void test_limits(void) {
     job.messages = asy_bytes_cstr(hello);
     job.sampling.top_p_ppm = 1000001;
     CHECK_ERR(asy_engine_submit(b.e, &job, &why), ASY_ERR_RANGE);
+    job.sampling = ASY_SAMPLE_SETTINGS_DEFAULT;
+    job.sampling.presence_penalty_milli = 2001;
+    CHECK_ERR(asy_engine_submit(b.e, &job, &why), ASY_ERR_RANGE);
+    CHECK_STR(why.param, "presence_penalty");
+    job.sampling = ASY_SAMPLE_SETTINGS_DEFAULT;
+    job.sampling.logit_bias.b[0] = 1;
+    CHECK_ERR(asy_engine_submit(b.e, &job, &why), ASY_ERR_MISMATCH);
+    const struct asy_sample_bias unsorted[] = {{5, 1}, {4, 1}};
+    job.bias = unsorted;
+    job.bias_count = 2;
+    CHECK_ERR(asy_engine_submit(b.e, &job, &why), ASY_ERR_RANGE);
+    CHECK_STR(why.param, "logit_bias");
+    job.bias_count = 1; /* good settings, which echo does not use */
+    job.sampling.frequency_penalty_milli = 2000;
+    got = run_one(&b, &job);
+    CHECK(got->count == 3 && memcmp(got->text.p, "Hello, ", 7) == 0);
+    job.bias_count = 0;
+    job.sampling = ASY_SAMPLE_SETTINGS_DEFAULT;
 
     /* two slots, one key each */
     job = plain_job(1, "[{\"role\":\"u\",\"content\":\"abc\"}]");

@@ -28,11 +28,14 @@ int main(void) { return asy_test_skip("built without libllama"); }
     X(llama_model_free)                                                                            \
     X(llama_model_get_vocab)                                                                       \
     X(llama_context_default_params)                                                                \
-    X(llama_init_from_model) X(llama_free) X(llama_get_memory) X(llama_memory_clear)               \
-        X(llama_batch_get_one) X(llama_decode) X(llama_get_logits_ith) X(llama_vocab_is_eog)       \
-            X(llama_vocab_n_tokens) X(llama_detokenize) X(llama_sampler_init_greedy)               \
-                X(llama_sampler_sample) X(llama_sampler_free) X(ggml_backend_load)                 \
-                    X(ggml_backend_load_all_from_path)
+    X(llama_init_from_model)                                                                       \
+    X(llama_free) X(llama_get_memory) X(llama_memory_clear) X(llama_batch_get_one) X(llama_decode) \
+        X(llama_get_logits_ith) X(llama_vocab_is_eog) X(llama_vocab_n_tokens) X(llama_detokenize)  \
+            X(llama_sampler_init_greedy) X(llama_sampler_sample) X(llama_sampler_free)             \
+                X(ggml_backend_load) X(ggml_backend_load_all_from_path)                            \
+                    X(llama_sampler_chain_init) X(llama_sampler_chain_default_params)              \
+                        X(llama_sampler_chain_add) X(llama_sampler_init_penalties)                 \
+                            X(llama_sampler_init_logit_bias) X(llama_sampler_accept)
 
 static struct {
 #define X(name) __typeof__(&name) name;
@@ -44,6 +47,8 @@ static struct {
     void *workspace;
     int32_t *logits;
     size_t batch; /* prompt tokens in one go */
+    /* whose bias and penalties hold, and whose prior ids count; NULL: none */
+    const struct asy_engine_job *adjust;
 } ref = {.batch = 512};
 
 static void quiet(enum ggml_log_level level, const char *text, void *arg) {
@@ -106,6 +111,51 @@ static void ref_close(void) {
     asy_free(ref.logits);
 }
 
+/* llama.cpp's own greedy sampler, behind its own logit bias and penalties. */
+static struct llama_sampler *ref_greedy(void) {
+    struct llama_sampler *chain =
+        ref.llama_sampler_chain_init(ref.llama_sampler_chain_default_params());
+    const struct asy_engine_job *job = ref.adjust;
+    if (job != NULL) {
+        llama_logit_bias bias[ASY_MAX_BIAS];
+        for (size_t i = 0; i < job->bias_count; i++) {
+            bias[i] =
+                (llama_logit_bias){(llama_token)job->bias[i].id, (float)job->bias[i].milli / 1000};
+        }
+        const struct asy_sample_settings *s = &job->sampling;
+        int32_t vocab = ref.llama_vocab_n_tokens(ref.vocab);
+        ref.llama_sampler_chain_add(
+            chain, ref.llama_sampler_init_logit_bias(vocab, (int32_t)job->bias_count, bias));
+        ref.llama_sampler_chain_add(
+            chain,
+            ref.llama_sampler_init_penalties(
+                vocab, 1024,
+                s->repeat_penalty_milli == 0 ? 1 : (float)s->repeat_penalty_milli / 1000,
+                (float)s->frequency_penalty_milli / 1000, (float)s->presence_penalty_milli / 1000));
+    }
+    ref.llama_sampler_chain_add(chain, ref.llama_sampler_init_greedy());
+    for (size_t i = 0; job != NULL && i < job->prior_count; i++) {
+        ref.llama_sampler_accept(chain, (llama_token)job->prior_ids[i]);
+    }
+    return chain;
+}
+
+/* The adjusted logits of src/sample, after the ids. */
+static void ref_adjust(uint32_t vocab, const uint32_t *ids, size_t count) {
+    struct asy_sample_count counts[256];
+    size_t len = 0;
+    const struct asy_engine_job *job = ref.adjust;
+    ASY_ASSERT(job->prior_count + count < ASY_COUNT(counts));
+    for (size_t i = 0; i < job->prior_count; i++) {
+        asy_sample_count_add(counts, &len, job->prior_ids[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        asy_sample_count_add(counts, &len, ids[i]);
+    }
+    CHECK_OK(asy_sample_adjust(ref.logits, vocab, &job->sampling, job->bias, job->bias_count,
+                               counts, len));
+}
+
 /* Continues the prompt: with llama.cpp's own greedy sampler when settings is NULL, else by the rule
  * of src/sample, from output position pos on. */
 static size_t ref_run(uint32_t *ret_ids, size_t max, const uint32_t *prompt, size_t count,
@@ -119,7 +169,7 @@ static size_t ref_run(uint32_t *ret_ids, size_t max, const uint32_t *prompt, siz
         struct llama_batch batch = ref.llama_batch_get_one(tokens + at, (int32_t)len);
         CHECK(ref.llama_decode(ref.context, batch) == 0);
     }
-    struct llama_sampler *greedy = ref.llama_sampler_init_greedy();
+    struct llama_sampler *greedy = ref_greedy();
     uint32_t vocab = (uint32_t)ref.llama_vocab_n_tokens(ref.vocab);
     size_t n = 0;
     while (n < max) {
@@ -129,6 +179,9 @@ static size_t ref_run(uint32_t *ret_ids, size_t max, const uint32_t *prompt, siz
         } else {
             CHECK_OK(asy_sample_logits_from_float(
                 ref.logits, ref.llama_get_logits_ith(ref.context, -1), vocab));
+            if (ref.adjust != NULL) {
+                ref_adjust(vocab, ret_ids, n);
+            }
             CHECK_OK(asy_sample_token(&id, NULL, ref.workspace, ref.logits, vocab, settings, seed,
                                       pos + (uint32_t)n));
         }
@@ -354,6 +407,99 @@ static void test_continue(void) {
     got = run_one(&by_ids);
     CHECK_U64(got->count, whole->count);
     CHECK_MEM(got->ids, whole->ids, got->count * sizeof *got->ids);
+    forget();
+}
+
+/* How often an id stands among others. */
+static size_t times(const uint32_t *ids, size_t count, uint32_t id) {
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        n += ids[i] == id;
+    }
+    return n;
+}
+
+/* Bias and penalties: greedy, llama.cpp's own samplers give the same ids; seeded, the reference
+ * does. Then a job that goes on elsewhere: what was said there counts. */
+static void test_adjusted(void) {
+    enum { TOKENS = 24 };
+    static const struct {
+        int32_t presence, frequency;
+        uint32_t repeat;
+    } kinds[] = {{0, 2000, 0}, {1500, 0, 0}, {0, 0, 1300}, {300, 500, 1100}, {-400, -200, 900}};
+    uint32_t want[TOKENS], plain[TOKENS];
+    struct asy_engine_job job = question(3, 0, TOKENS);
+    struct recorded *got = run_one(&job);
+    size_t plain_count = got->count, changed = 0;
+    memcpy(plain, got->ids, plain_count * sizeof *plain);
+    for (size_t i = 0; i < ASY_COUNT(kinds); i++) {
+        for (uint32_t milli = 0; milli <= 800; milli += 800) {
+            job = question(3, milli, TOKENS);
+            job.key = 100 + 2 * i + (milli != 0);
+            job.sampling.presence_penalty_milli = kinds[i].presence;
+            job.sampling.frequency_penalty_milli = kinds[i].frequency;
+            job.sampling.repeat_penalty_milli = kinds[i].repeat;
+            ref.adjust = &job;
+            got = run_one(&job);
+            size_t n = ref_run(want, TOKENS, got->prompt, got->prompt_count,
+                               milli == 0 ? NULL : &job.sampling, job.seed, 0);
+            CHECK_U64(got->count, n);
+            CHECK_MEM(got->ids, want, n * sizeof *want);
+            changed += milli == 0 && memcmp(plain, got->ids, plain_count * sizeof *plain) != 0;
+        }
+    }
+    CHECK(changed >= 3);
+
+    /* what was first is banned; then an id that would never come is forced */
+    struct asy_sample_bias bias[2] = {{plain[0], ASY_SAMPLE_BAN_MILLI}};
+    job = question(3, 0, TOKENS);
+    job.key = 200;
+    job.bias = bias;
+    job.bias_count = 1;
+    job.sampling.logit_bias.b[0] = 1;
+    ref.adjust = &job;
+    got = run_one(&job);
+    size_t n = ref_run(want, TOKENS, got->prompt, got->prompt_count, NULL, NULL, 0);
+    CHECK_U64(got->count, n);
+    CHECK_MEM(got->ids, want, n * sizeof *want);
+    CHECK_U64(times(got->ids, got->count, plain[0]), 0);
+    bias[0] = (struct asy_sample_bias){30000, ASY_SAMPLE_MAX_BIAS_MILLI};
+    for (uint32_t milli = 0; milli <= 2000; milli += 1000) {
+        job.key++;
+        job.max_tokens = 10;
+        job.sampling.temperature_milli = milli;
+        got = run_one(&job);
+        CHECK_U64(got->count, 10);
+        CHECK_U64(times(got->ids, got->count, 30000), 10);
+    }
+
+    /* continued: 12 ids were said before, and weigh on what follows */
+    struct asy_engine_job rest = question(3, 0, TOKENS);
+    rest.key = 300;
+    rest.sampling.frequency_penalty_milli = 2000;
+    rest.sampling.presence_penalty_milli = 2000;
+    rest.prior_ids = plain;
+    rest.prior_count = 12;
+    ref.adjust = &rest;
+    got = run_one(&rest);
+    uint32_t ids[256];
+    memcpy(ids, got->prompt, got->prompt_count * sizeof *ids);
+    memcpy(ids + got->prompt_count, plain, 12 * sizeof *ids);
+    n = ref_run(want, TOKENS - 12, ids, got->prompt_count + 12, NULL, NULL, 12);
+    CHECK_U64(got->first, 12);
+    CHECK_U64(got->count, n);
+    CHECK_MEM(got->ids, want, n * sizeof *want);
+    rest.sampling.frequency_penalty_milli = rest.sampling.presence_penalty_milli = 0;
+    (void)ref_run(want, TOKENS - 12, ids, got->prompt_count + 12, NULL, NULL, 12);
+    CHECK(memcmp(got->ids, want, n * sizeof *want) != 0);
+    ref.adjust = NULL;
+
+    /* an id that the model does not have */
+    struct asy_why why = {{0}, {0}};
+    bias[0] = (struct asy_sample_bias){t.r.model.vocab_count, 1};
+    CHECK_ERR(asy_engine_submit(t.e, &job, &why), ASY_ERR_RANGE);
+    CHECK_STR(why.param, "logit_bias");
+    CHECK(strstr(why.text, "token 49152") != NULL);
     forget();
 }
 
@@ -640,6 +786,7 @@ int main(int argc, char **argv) {
     test_greedy();
     test_seeded();
     test_continue();
+    test_adjusted();
     test_credit_and_cancel();
     test_stop_and_refusals();
     test_kill();

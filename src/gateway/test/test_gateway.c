@@ -330,7 +330,7 @@ static void test_failover(void) {
     other = one_was_first ? &two : &one;
     before = other->offer_count;
     MUST(asy_link_node_reject(mute->link, mute->offers[mute->offer_count - 1].seq, ASY_REJECT_BUSY,
-                              "test"));
+                              "", "test"));
     UNTIL(other->offer_count > before);
     serve(other, &other->offers[before], 1);
     UNTIL(c->closed);

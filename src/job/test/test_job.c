@@ -328,7 +328,70 @@ static void test_checkpointer(void) {
     CHECK_ERR(asy_checkpoint_check(&none, items, 0), ASY_ERR_MISMATCH);
 }
 
+/* ---- audit records --------------------------------------------------------------------------- */
+
+static bool same_record(const struct asy_audit_record *a, const struct asy_audit_record *b) {
+    bool same = asy_bytes_eq(a->messages, b->messages) && asy_bytes_eq(a->settings, b->settings) &&
+                asy_bytes_eq(a->bias, b->bias) && asy_hash_eq(&a->seed, &b->seed) &&
+                a->stop_count == b->stop_count && a->prior_count == b->prior_count &&
+                a->count == b->count &&
+                memcmp(a->prior, b->prior, a->prior_count * sizeof a->prior[0]) == 0 &&
+                memcmp(a->ids, b->ids, a->count * sizeof a->ids[0]) == 0;
+    for (uint32_t i = 0; same && i < a->stop_count; i++) {
+        same = asy_bytes_eq(a->stops[i], b->stops[i]);
+    }
+    return same;
+}
+
+static void test_record(void) {
+    static uint32_t ids[ASY_MAX_TOKENS];
+    static uint8_t bytes[64 + 8 * ASY_MAX_BIAS];
+    asy_test_fill(ids, sizeof ids);
+    asy_test_fill(bytes, sizeof bytes);
+    for (int round = 0; round < 40; round++) {
+        struct asy_audit_record r = {
+            .messages = ASY_STR("{\"messages\":[]}"),
+            .settings = asy_bytes_of(bytes, 64),
+            .bias = asy_bytes_of(bytes + 64, 8 * (size_t)(round % 3 * 150)),
+            .stops = {ASY_STR("a"), ASY_STR("\n"), ASY_STR("stop"), ASY_STR("...")},
+            .stop_count = (uint32_t)round % 5,
+            .prior = ids,
+            .prior_count = round % 2 == 0 ? 0 : (uint32_t)(asy_test_random() % 100),
+            .ids = ids + 100,
+            .count = round == 7 ? ASY_MAX_TOKENS - 100 : (uint32_t)(asy_test_random() % 100),
+        };
+        struct asy_audit_record back, untouched;
+        struct asy_buf buf;
+        struct asy_arena arena;
+        asy_test_fill(r.seed.b, 32);
+        asy_buf_init(&buf, ASY_MAX_AUDIT_RECORD);
+        asy_arena_init(&arena, 8 * ASY_MAX_TOKENS + 64);
+        CHECK_OK(asy_audit_record_encode(&buf, &r));
+        CHECK_OK(asy_audit_record_decode(&back, &arena, asy_buf_bytes(&buf)));
+        CHECK(same_record(&r, &back));
+        /* a byte less or more is another document, and a failure touches nothing */
+        memset(&back, 0xa5, sizeof back);
+        untouched = back;
+        CHECK_ERR(asy_audit_record_decode(&back, &arena, asy_bytes_of(buf.p, buf.n - 1)),
+                  ASY_ERR_SYNTAX);
+        asy_arena_reset(&arena);
+        CHECK_OK(asy_buf_add_u8(&buf, 0));
+        CHECK_ERR(asy_audit_record_decode(&back, &arena, asy_buf_bytes(&buf)), ASY_ERR_SYNTAX);
+        buf.p[0] = 1;
+        CHECK_ERR(asy_audit_record_decode(&back, &arena, asy_buf_bytes(&buf)), ASY_ERR_VERSION);
+        CHECK_MEM(&back, &untouched, sizeof back);
+        asy_arena_done(&arena);
+        asy_buf_done(&buf);
+    }
+    struct asy_audit_record r = {.settings = asy_bytes_of(bytes, 64)};
+    struct asy_buf small;
+    asy_buf_init(&small, 50);
+    CHECK_ERR(asy_audit_record_encode(&small, &r), ASY_ERR_TOO_LONG);
+    asy_buf_done(&small);
+}
+
 int main(void) {
+    test_record();
     test_binary();
     test_json();
     test_json_refusals();

@@ -247,6 +247,26 @@ static void test_digests(void) {
         }
         asy_buf_done(&settings);
     }
+    list = asy_json_get(doc, "bias");
+    CHECK(asy_json_len(list) > 0);
+    for (size_t i = 0; i < asy_json_len(list); i++) {
+        const struct asy_json *v = asy_json_at(list, i);
+        struct asy_buf pairs;
+        uint8_t settings[64] = {0};
+        asy_buf_init(&pairs, 8 * ASY_MAX_BIAS);
+        CHECK_OK(asy_0x_decode_buf(&pairs, str(v, "pairs")));
+        asy_job_bias_digest(&got, asy_buf_bytes(&pairs));
+        want = hash(v, "digest");
+        CHECK(asy_hash_eq(&got, &want));
+        memcpy(settings + 32, want.b, 32);
+        struct asy_bytes s = asy_bytes_of(settings, sizeof settings);
+        CHECK_OK(asy_job_bias_check(s, asy_buf_bytes(&pairs)));
+        settings[63] ^= 1;
+        CHECK_ERR(asy_job_bias_check(s, asy_buf_bytes(&pairs)), ASY_ERR_MISMATCH);
+        CHECK_ERR(asy_job_bias_check(asy_bytes_of(settings, 63), asy_buf_bytes(&pairs)),
+                  pairs.n == 0 ? ASY_OK : ASY_ERR_MISMATCH);
+        asy_buf_done(&pairs);
+    }
     static uint32_t ids[1024];
     list = asy_json_get(doc, "prompt");
     CHECK(asy_json_len(list) > 0);

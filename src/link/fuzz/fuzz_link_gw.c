@@ -19,13 +19,15 @@ static void accept(void *arg, uint64_t job, void *user) {
     (void)job;
     (void)user;
 }
-static void reject(void *arg, uint64_t job, void *user, uint32_t reason, struct asy_bytes text) {
+static void reject(void *arg, uint64_t job, void *user, uint32_t reason, const char *param,
+                   struct asy_bytes text) {
     accept(arg, job, user);
     feed_look(asy_reject_name(reason), 1);
+    ASY_ASSERT(strlen(param) <= ASY_MAX_NAME && asy_utf8_valid(asy_bytes_cstr(param)));
     ASY_ASSERT(asy_utf8_valid(text));
 }
 static void fail(void *arg, uint64_t job, void *user, enum asy_err code, struct asy_bytes text) {
-    reject(arg, job, user, 0, text);
+    reject(arg, job, user, 0, "", text);
     (void)code;
 }
 static void tokens(void *arg, uint64_t job, void *user, const uint32_t *ids, uint32_t count,

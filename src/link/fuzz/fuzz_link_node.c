@@ -17,6 +17,7 @@ static void offer(void *arg, uint64_t job, const struct asy_link_offer *o) {
     feed_look(o->cap, sizeof *o->cap);
     feed_look(o->messages.p, o->messages.n);
     feed_look(o->settings.p, o->settings.n);
+    feed_look(o->bias.p, o->bias.n);
     feed_look(o->prefix, o->prefix_count * sizeof *o->prefix);
     for (uint32_t i = 0; i < o->stop_count; i++) {
         ASY_ASSERT(asy_utf8_valid(o->stops[i]));
@@ -92,7 +93,7 @@ static void act(struct rig *r, uint8_t what) {
         err = asy_link_node_accept(r->node, job);
         break;
     case 1:
-        err = asy_link_node_reject(r->node, job, ASY_REJECT_BUSY, "busy");
+        err = asy_link_node_reject(r->node, job, ASY_REJECT_BUSY, "", "busy");
         break;
     case 2:
         err = asy_link_node_fail(r->node, job, ASY_ERR_PEER, "died");

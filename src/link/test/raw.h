@@ -92,6 +92,7 @@ static struct asy_checkpoint raw_signed(struct asy_sig *ret_sig, struct asy_sign
     CHECK_OK(asy_signer_sign_object(signer, ret_sig, ASY_OBJ_CHECKPOINT, &c));
     return c;
 }
+static struct asy_bytes raw_bias; /* of the offers below */
 static struct asy_bytes raw_offer(const struct asy_terms *terms, const struct asy_cap *cap,
                                   struct asy_bytes settings, size_t stop_count,
                                   struct asy_bytes stop, uint32_t credit) {
@@ -107,6 +108,7 @@ static struct asy_bytes raw_offer(const struct asy_terms *terms, const struct as
     m.cap = link_data(c, sizeof c);
     m.messages = link_data("[]", 2);
     m.settings = link_data(settings.p, settings.n);
+    m.bias = link_data(raw_bias.p, raw_bias.n);
     m.seed = link_data(seed, sizeof seed);
     m.stops = stops;
     m.n_stops = stop_count;

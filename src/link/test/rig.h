@@ -172,6 +172,8 @@ struct rig {
     struct asy_link_status last_status;
     uint32_t last_reason;
     char last_text[128];
+    char last_param[ASY_MAX_NAME + 1];
+    size_t last_bias_len;
     asy_u128 last_credited;
     enum asy_err refuse_hello, refuse_welcome;
 };
@@ -216,13 +218,14 @@ static void gw_on_accept(void *arg, uint64_t job, void *user) {
 static void rig_note(struct rig *r, struct asy_bytes text) {
     (void)snprintf(r->last_text, sizeof r->last_text, "%.*s", (int)text.n, text.p);
 }
-static void gw_on_reject(void *arg, uint64_t job, void *user, uint32_t reason,
+static void gw_on_reject(void *arg, uint64_t job, void *user, uint32_t reason, const char *param,
                          struct asy_bytes text) {
     struct rig *r = arg;
     (void)job;
     (void)user;
     r->rejects++;
     r->last_reason = reason;
+    (void)snprintf(r->last_param, sizeof r->last_param, "%s", param);
     rig_note(r, text);
 }
 static void gw_on_fail(void *arg, uint64_t job, void *user, enum asy_err code,
@@ -351,6 +354,7 @@ static void node_on_offer(void *arg, uint64_t job, const struct asy_link_offer *
     CHECK_U64(o->terms->link_seq, job);
     asy_object_hash(&r->n.tickets[job], ASY_OBJ_TERMS, o->terms);
     r->n.seen[job] = true;
+    r->last_bias_len = o->bias.n;
     r->jobs[job] = (struct rig_job){.state = RIG_OFFERED, .terms = *o->terms, .credit = o->credit};
 }
 static void node_on_cancel(void *arg, uint64_t job, uint32_t keep, uint32_t reason) {

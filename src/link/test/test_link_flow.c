@@ -87,15 +87,16 @@ static void test_ends_without_receipt(void) {
     CHECK(seen[0] == 3 && seen[1] == a + b + c && seen[2] == 3);
     asy_link_node_each_job(r->node, count_node_job, seen);
     CHECK_U64(seen[0], 6);
-    CHECK_OK(asy_link_node_reject(r->node, a, ASY_REJECT_MODEL, "not here: \xc3\xa9"));
+    CHECK_OK(asy_link_node_reject(r->node, a, ASY_REJECT_REQUEST, "logit_bias", "no: \xc3\xa9"));
     rig_accept(r, b);
     rig_send_tokens(r, b, 1);
     CHECK_OK(asy_link_node_fail(r->node, b, ASY_ERR_PEER, "the worker died"));
     CHECK_ERR(asy_link_node_fail(r->node, b, ASY_ERR_PEER, "again"), ASY_ERR_NOT_FOUND);
     rig_settle_frames(r);
-    CHECK(r->rejects == 1 && r->fails == 1 && r->last_reason == ASY_REJECT_MODEL);
+    CHECK(r->rejects == 1 && r->fails == 1 && r->last_reason == ASY_REJECT_REQUEST);
     CHECK_STR(r->last_text, "the worker died");
-    CHECK_STR(asy_reject_name(r->last_reason), "model");
+    CHECK_STR(r->last_param, "logit_bias");
+    CHECK_STR(asy_reject_name(r->last_reason), "request");
     CHECK_STR(asy_reject_name(0), "unknown");
     CHECK_STR(asy_reject_name(UINT32_MAX), "unknown");
     /* the client of c has gone and nobody asks for its end */
@@ -137,7 +138,7 @@ static void test_cancel(void) {
         rig_settle_frames(r);
         CHECK(r->jobs[early].cancelled);
         if (how == 0) {
-            CHECK_OK(asy_link_node_reject(r->node, early, ASY_REJECT_BUSY, ""));
+            CHECK_OK(asy_link_node_reject(r->node, early, ASY_REJECT_BUSY, "", ""));
         } else {
             if (how == 1) {
                 rig_accept(r, early);
@@ -187,11 +188,17 @@ static void test_largest_offer(void) {
     for (o.stop_count = 0; o.stop_count < ASY_MAX_STOPS; o.stop_count++) {
         o.stops[o.stop_count] = asy_bytes_of(stop, sizeof stop);
     }
+    static uint8_t bias[8 * ASY_MAX_BIAS], settings[64];
+    struct asy_hash digest;
+    o.bias = asy_bytes_of(bias, sizeof bias);
+    o.settings = asy_bytes_of(settings, sizeof settings);
+    asy_job_bias_digest(&digest, o.bias);
+    memcpy(settings + 32, digest.b, 32);
     asy_job_sampling_hash(&t.sampling, o.settings, &o.seed, o.stops, o.stop_count);
     CHECK_OK(asy_link_gw_offer(r->gw, &o, r));
     r->g.terms[r->g.ticket_count++] = t;
     rig_settle_frames(r);
-    CHECK(r->jobs[0].state == RIG_OFFERED);
+    CHECK(r->jobs[0].state == RIG_OFFERED && r->last_bias_len == sizeof bias);
 
     /* and one that does not fit is refused here, with nothing sent and no number used */
     uint8_t *more = asy_alloc(ASY_MAX_FRAME);
@@ -601,6 +608,16 @@ static void test_node_refuses(void) {
     NODE_ENDS(r, raw_offer(&t, &rig_cap, ok, 1, ASY_STR(""), 1));
     NODE_ENDS(r, raw_offer(&t, &rig_cap, ok, 1, asy_bytes_of(long_stop, sizeof long_stop), 1));
     struct asy_hash seed = {{0x5e}};
+    uint8_t biased[64] = {0};
+    biased[40] = 1;
+    struct asy_bytes settings[] = {asy_bytes_of(biased, 64), asy_bytes_of(biased, 64), ok};
+    for (size_t i = 0; i < ASY_COUNT(settings); i++) { /* no bias, another one, one unasked */
+        other = t;
+        asy_job_sampling_hash(&other.sampling, settings[i], &seed, NULL, 0);
+        raw_bias = i == 0 ? ASY_STR("") : ASY_STR("\0\0\0\1\0\0\0\1");
+        NODE_ENDS(r, raw_offer(&other, &rig_cap, settings[i], 0, ASY_STR(""), 1));
+    }
+    raw_bias = ASY_STR("");
     struct asy_bytes bad = ASY_STR("\x80");
     other = t;
     asy_job_sampling_hash(&other.sampling, ok, &seed, &bad, 1);

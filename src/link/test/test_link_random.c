@@ -64,7 +64,7 @@ static void node_acts(struct rig *r) {
         return;
     case 2:
         if (offered != UINT64_MAX && below(3) == 0) {
-            CHECK_OK(asy_link_node_reject(r->node, offered, ASY_REJECT_BUSY, "busy"));
+            CHECK_OK(asy_link_node_reject(r->node, offered, ASY_REJECT_BUSY, "", "busy"));
             rig_gone(r, offered);
         }
         return;

@@ -127,7 +127,7 @@ static struct rig *gw_rig(enum state state) {
     } else { /* a job that has ended, so that the ticket that waits is the same in all states */
         rig_offer(r, 4);
         rig_settle_frames(r);
-        CHECK_OK(asy_link_node_reject(r->node, JOB, ASY_REJECT_BUSY, "busy"));
+        CHECK_OK(asy_link_node_reject(r->node, JOB, ASY_REJECT_BUSY, "", "busy"));
     }
     rig_settle_frames(r);
     if (state == RUNNING || state == ENDING) {
@@ -422,7 +422,7 @@ static struct rig *node_rig(enum state state) {
     CHECK_U64(job, JOB + 1);
     rig_settle_frames(r);
     if (state == NONE) {
-        CHECK_OK(asy_link_node_reject(r->node, job, ASY_REJECT_BUSY, "busy"));
+        CHECK_OK(asy_link_node_reject(r->node, job, ASY_REJECT_BUSY, "", "busy"));
     } else if (state == RUNNING) {
         rig_accept(r, job);
     }
@@ -529,7 +529,7 @@ static enum asy_err node_call(struct rig *r, const char *event) {
         return asy_link_node_accept(r->node, NODE_JOB);
     }
     if (IS("reject()")) {
-        return asy_link_node_reject(r->node, NODE_JOB, ASY_REJECT_PRICE, "too cheap");
+        return asy_link_node_reject(r->node, NODE_JOB, ASY_REJECT_PRICE, "", "too cheap");
     }
     if (IS("tokens()")) {
         return asy_link_node_tokens(r->node, NODE_JOB, ids, 2, ASY_STR("ab"));

@@ -75,6 +75,7 @@ struct seen { /* a job, as the gateway's end of the link told it */
     struct asy_terms terms;
     bool accepted, rejected, failed, done;
     uint32_t reason, tokens;
+    char param[ASY_MAX_NAME + 1];
     uint32_t ids[256];
     struct asy_buf text;
     struct asy_receipt receipt;
@@ -121,13 +122,15 @@ static void gw_accept(void *arg, uint64_t job, void *user) {
     (void)job;
     ((struct seen *)user)->accepted = true;
 }
-static void gw_reject(void *arg, uint64_t job, void *user, uint32_t reason, struct asy_bytes text) {
+static void gw_reject(void *arg, uint64_t job, void *user, uint32_t reason, const char *param,
+                      struct asy_bytes text) {
     (void)arg;
     (void)job;
     (void)text;
     struct seen *s = user;
     s->rejected = true;
     s->reason = reason;
+    (void)snprintf(s->param, sizeof s->param, "%s", param);
 }
 static void gw_fail(void *arg, uint64_t job, void *user, enum asy_err code, struct asy_bytes text) {
     (void)arg;
@@ -280,6 +283,10 @@ static void gateway_begin(void) {
 
 static bool live(void) { return link_gw != NULL && asy_link_gw_live(link_gw); }
 
+/* What offers carry unless a test says otherwise. */
+static struct asy_bytes offered_bias;
+static int32_t offered_presence_milli;
+
 /* Offers a job whose prompt is `text`; the echo engine answers with it. */
 static struct seen *offer(const char *text, uint32_t credit, uint32_t max_out) {
     struct asy_link_offer o = {.credit = credit, .model = ASY_STR("echo"), .cap = &cap};
@@ -289,7 +296,9 @@ static struct seen *offer(const char *text, uint32_t credit, uint32_t max_out) {
     struct asy_buf messages;
     asy_buf_init(&messages, 4096);
     MUST(asy_api_messages_format(&messages, &message, 1));
+    asy_job_bias_digest(&settings.logit_bias, offered_bias);
     asy_sample_settings_encode(encoded, &settings);
+    asy_be32_put(encoded + 16, (uint32_t)offered_presence_milli); /* in range or not */
     uint64_t seq = asy_link_gw_next_seq(link_gw);
     ASY_ASSERT(seq < MAX_SEEN);
     struct seen *s = &seen[seq];
@@ -316,6 +325,7 @@ static struct seen *offer(const char *text, uint32_t credit, uint32_t max_out) {
     o.terms = &s->terms;
     o.messages = asy_buf_bytes(&messages);
     o.settings = asy_bytes_of(encoded, sizeof encoded);
+    o.bias = offered_bias;
     MUST(asy_link_gw_offer(link_gw, &o, s));
     books.next_link_seq = seq + 1;
     asy_buf_done(&messages);
@@ -339,13 +349,43 @@ static void test_cap(void) {
     cap = registered;
     UNTIL(s->rejected);
     CHECK_U64(s->reason, ASY_REJECT_TERMS); /* nothing on chain stands behind it */
+    offered_presence_milli = 2000;          /* which echo takes, and does not use */
+    offered_bias = ASY_STR("\0\0\0\5\xff\xff\xff\xff");
     s = offer("hello", 100, 100);
+    offered_presence_milli = 0;
+    offered_bias = (struct asy_bytes){0};
     UNTIL(s->done);
     CHECK(s->accepted);
     check_receipt(&s->receipt, &s->terms, s->ids, &s->prompt, __LINE__);
     CHECK_U64(s->receipt.out_tokens, s->tokens);
     CHECK_U64(s->receipt.finish, ASY_FINISH_STOP);
     CHECK_STR(asy_buf_cstr(&s->text), "hello");
+}
+
+/* Settings and bias that are the ticket's and yet make no sense: each is refused by name. */
+static void test_sampling(void) {
+    struct seen *s;
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } bad[] = {{"\0\0\0\5\0\0\0\1\0\0\0\4\0\0\0\1", 16}, /* not in order */
+               {"\0\0\0\5\0\0\0\0", 8},                  /* a bias of 0 */
+               {"\0\x10\0\0\0\0\0\1", 8},                /* id 2^20 */
+               {"\0\0\0\5\0\0\0", 7}};
+    for (size_t i = 0; i < ASY_COUNT(bad); i++) {
+        offered_bias = asy_bytes_of(bad[i].bytes, bad[i].len);
+        s = offer("hello", 100, 100);
+        UNTIL(s->rejected || s->accepted);
+        CHECK(s->rejected && s->reason == ASY_REJECT_REQUEST);
+        CHECK_STR(s->param, "logit_bias");
+    }
+    offered_bias = (struct asy_bytes){0};
+    offered_presence_milli = -2001;
+    s = offer("hello", 100, 100);
+    UNTIL(s->rejected || s->accepted);
+    CHECK(s->rejected && s->reason == ASY_REJECT_REQUEST);
+    CHECK_STR(s->param, "presence_penalty");
+    offered_presence_milli = 0;
 }
 
 static void test_credit_and_cancel(void) {
@@ -466,6 +506,7 @@ int main(void) {
 
     open_lane();
     test_cap();
+    test_sampling();
     test_credit_and_cancel();
     test_late_cancel();
     test_too_long_prompt();

@@ -160,10 +160,87 @@ static void test_settings(void) {
         hex(want, sizeof(want), item, "bytes");
         asy_sample_settings_encode(got, &s);
         CHECK_MEM(got, want, sizeof(want));
+        struct asy_sample_settings back;
+        CHECK_OK(asy_sample_settings_decode(&back, asy_bytes_of(got, sizeof got), NULL));
+        asy_sample_settings_encode(got, &back);
+        CHECK_MEM(got, want, sizeof(want));
+        got[31] = 1;
+        CHECK_ERR(asy_sample_settings_decode(&back, asy_bytes_of(got, sizeof got), NULL),
+                  ASY_ERR_UNSUPPORTED);
+        CHECK_ERR(asy_sample_settings_decode(&back, asy_bytes_of(got, 63), NULL), ASY_ERR_SYNTAX);
     }
-    CHECK_U64(refused, 7);
+    CHECK_U64(refused, 11);
     struct asy_sample_settings plain = ASY_SAMPLE_SETTINGS_DEFAULT;
     CHECK_OK(asy_sample_settings_check(&plain, NULL));
+    json_decref(root);
+}
+
+static size_t pairs_of(struct asy_sample_bias *ret_pairs, const json_t *list) {
+    size_t count = json_array_size(list);
+    ASY_ASSERT(count <= ASY_MAX_BIAS);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *pair = json_array_get(list, i);
+        ret_pairs[i].id = (uint32_t)json_integer_value(json_array_get(pair, 0));
+        ret_pairs[i].milli = (int32_t)json_integer_value(json_array_get(pair, 1));
+    }
+    return count;
+}
+
+static void test_bias(void) {
+    size_t i, refused = 0;
+    json_t *item, *root = load("bias");
+    json_array_foreach(root, i, item) {
+        static uint8_t bytes[ASY_SAMPLE_BIAS_LEN * (ASY_MAX_BIAS + 1)], again[sizeof(bytes)];
+        static struct asy_sample_bias want[ASY_MAX_BIAS], got[ASY_MAX_BIAS];
+        struct asy_why why = {0};
+        size_t len = strlen(json_string_value(json_object_get(item, "bytes"))) / 2, count = 77;
+        ASY_ASSERT(len <= sizeof(bytes));
+        hex(bytes, len, item, "bytes");
+        enum asy_err err = asy_sample_bias_decode(got, &count, asy_bytes_of(bytes, len), &why);
+        const char *error = json_string_value(json_object_get(item, "error"));
+        if (error != NULL) {
+            CHECK_STR(asy_err_name(err), error);
+            CHECK_STR(why.param, "logit_bias");
+            CHECK(why.text[0] != 0 && count == 77);
+            refused++;
+            continue;
+        }
+        CHECK_OK(err);
+        CHECK_U64(count, pairs_of(want, json_object_get(item, "pairs")));
+        CHECK_MEM(got, want, count * sizeof(got[0]));
+        asy_sample_bias_encode(again, got, count);
+        CHECK_MEM(again, bytes, len);
+    }
+    CHECK_U64(refused, 11);
+    json_decref(root);
+}
+
+static void test_adjust(void) {
+    size_t i;
+    json_t *item, *root = load("adjust");
+    const json_t *cases = json_object_get(root, "cases");
+    CHECK(json_array_size(cases) > 1000);
+    json_array_foreach(cases, i, item) {
+        json_int_t n[7];
+        for (size_t k = 0; k < ASY_COUNT(n); k++) {
+            n[k] = json_integer_value(json_array_get(item, k)); /* null, no bias: 0 */
+        }
+        struct asy_sample_settings s = ASY_SAMPLE_SETTINGS_DEFAULT;
+        s.repeat_penalty_milli = (uint32_t)n[0];
+        s.presence_penalty_milli = (int32_t)n[1];
+        s.frequency_penalty_milli = (int32_t)n[2];
+        s.logit_bias.b[0] = n[4] != 0;
+        struct asy_sample_bias bias = {1, (int32_t)n[4]};
+        struct asy_sample_count count = {1, (uint32_t)n[5]};
+        int32_t logits[3] = {(int32_t)n[3], (int32_t)n[3], (int32_t)n[3]};
+        CHECK_OK(asy_sample_adjust(logits, 3, &s, &bias, n[4] != 0, &count, n[5] != 0));
+        CHECK(logits[0] == n[3] && logits[2] == n[3]);
+        if (logits[1] != n[6]) {
+            fprintf(stderr, "adjust case %zu: %d, wanted %lld\n", i, logits[1], (long long)n[6]);
+            asy_test_failures++;
+            break;
+        }
+    }
     json_decref(root);
 }
 
@@ -179,10 +256,10 @@ static void test_tokens(void) {
     }
     void *workspace = asy_alloc(asy_sample_workspace_len(wide_vocab));
 
-    size_t i;
+    size_t i, changed = 0;
     json_t *item;
     const json_t *cases = json_object_get(root, "cases");
-    CHECK(json_array_size(cases) > 250);
+    CHECK(json_array_size(cases) > 300);
     json_array_foreach(cases, i, item) {
         const char *name = json_string_value(json_object_get(item, "logits"));
         const int32_t *logits = wide_logits;
@@ -198,6 +275,18 @@ static void test_tokens(void) {
             logits = small;
         }
         struct asy_sample_settings s = settings_of(json_object_get(item, "settings"));
+        if (json_object_get(item, "bias") != NULL) {
+            struct asy_sample_bias bias[ASY_MAX_BIAS];
+            struct asy_sample_count counts[64];
+            const json_t *output = json_object_get(item, "output");
+            size_t counts_len = 0, bias_len = pairs_of(bias, json_object_get(item, "bias"));
+            for (size_t k = 0; k < json_array_size(output); k++) {
+                asy_sample_count_add(counts, &counts_len,
+                                     (uint32_t)json_integer_value(json_array_get(output, k)));
+            }
+            CHECK_OK(asy_sample_adjust(small, vocab, &s, bias, bias_len, counts, counts_len));
+            changed++;
+        }
         uint8_t seed[ASY_SAMPLE_SEED_LEN];
         hex(seed, sizeof(seed), item, "seed");
         uint32_t pos = number_u32(item, "pos"), id, again, judged;
@@ -215,6 +304,7 @@ static void test_tokens(void) {
             break;
         }
     }
+    CHECK(changed > 50 || asy_test_failures != 0);
     asy_free(workspace);
     asy_free(wide_logits);
     json_decref(root);
@@ -225,6 +315,8 @@ int main(void) {
     test_pieces();
     test_floats();
     test_settings();
+    test_bias();
+    test_adjust();
     test_tokens();
     return asy_test_end();
 }
