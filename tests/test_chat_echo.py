@@ -85,7 +85,8 @@ def fields_that_ask_for_nothing(m):
                "stream_options": None, "modalities": ["text"], "audio": None}
     r = m.client.chat("all of it", **nothing)
     assert r.status == 200 and r.json["choices"][0]["message"]["content"] == "all of it", r
-    r = m.client.chat("sampled", temperature=0.7, top_p=0.9, seed=-5, stop=[], provider={"sort": "price", "order": [m.info["nodes"][0]]})
+    r = m.client.chat("sampled", temperature=0.7, top_p=0.9, top_k=40, min_p=0.05, presence_penalty=-0.5, frequency_penalty=0.25,
+                      repetition_penalty=1.1, logit_bias={"5": -100, "1048575": 100, "7": 0}, seed=-5, stop=[], provider={"sort": "price", "order": [m.info["nodes"][0]]})
     assert r.status == 200, r
 
 
@@ -97,7 +98,13 @@ def fields_that_are_refused(m):
     cases = [  # fields, param of the error
         ({"n": 2}, "n"), ({"n": "1"}, "n"), ({"frobnicate": 1}, "frobnicate"), ({"tools": [{"type": "function"}]}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"), ({"logprobs": True}, "logprobs"),
-        ({"presence_penalty": 0.5}, "presence_penalty"), ({"temperature": 2.5}, "temperature"), ({"temperature": -1}, "temperature"),
+        ({"presence_penalty": 2.5}, "presence_penalty"), ({"presence_penalty": "0"}, "presence_penalty"),
+        ({"frequency_penalty": -2.001}, "frequency_penalty"), ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"repetition_penalty": 2.01}, "repetition_penalty"), ({"top_k": -1}, "top_k"), ({"top_k": 0.5}, "top_k"), ({"min_p": 1.1}, "min_p"),
+        ({"logit_bias": []}, "logit_bias"), ({"logit_bias": {str(i): 1 for i in range(301)}}, "logit_bias"),
+        ({"logit_bias": {"dog": 1}}, "logit_bias.dog"), ({"logit_bias": {"-1": 1}}, "logit_bias.-1"), ({"logit_bias": {"01": 1}}, "logit_bias.01"),
+        ({"logit_bias": {"7": 101}}, "logit_bias.7"), ({"logit_bias": {"7": "1"}}, "logit_bias.7"), ({"logit_bias": {"7": None}}, "logit_bias.7"),
+        ({"temperature": 2.5}, "temperature"), ({"temperature": -1}, "temperature"),
         ({"temperature": "hot"}, "temperature"), ({"top_p": 0}, "top_p"), ({"top_p": 1.5}, "top_p"), ({"seed": 1.5}, "seed"),
         ({"seed": 2**63}, None), ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": -1}, "max_tokens"),
         ({"max_tokens": 10**12}, "max_tokens"), ({"max_tokens": 32769}, "max_tokens"), ({"max_completion_tokens": 1.5}, "max_completion_tokens"),

@@ -226,16 +226,16 @@ def verify_receipts(m):
     file = path(m, "good.json", good)
     on_chain = ("--rpc", rpc, "--vault", vault)
     r = run("verify", file)
-    assert "- " in r.out and r.out.splitlines()[-1].startswith("good: 8 passed, 2 had nothing"), r
+    assert "- " in r.out and r.out.splitlines()[-1].startswith("good: 9 passed, 2 had nothing"), r
     for args in ((), ("-",)):
         assert run("verify", *args, stdin=good.encode()).out == r.out
     r = run("verify", file, *on_chain)
-    assert r.out.splitlines()[-1] == "good: 11 passed, 0 had nothing to check", r
-    assert run("verify", file, "--vault", vault, "--chain-id", str(m.info["chain_id"])).out.splitlines()[-1].startswith("good: 9 passed")
+    assert r.out.splitlines()[-1] == "good: 12 passed, 0 had nothing to check", r
+    assert run("verify", file, "--vault", vault, "--chain-id", str(m.info["chain_id"])).out.splitlines()[-1].startswith("good: 10 passed")
     result = run("verify", "--json", file, *on_chain).json
     assert result["good"] and result["job_id"] == document["id"] and result["chain_id"] == m.info["chain_id"], result
     states = {c["check"]: c["state"] for c in result["checks"] + result["segments"][0]["checks"]}
-    assert set(states) == {"domain", "job", "status", "receipt", "signature", "place", "leaf", "sum", "entry", "chain", "tx"}
+    assert set(states) == {"domain", "job", "status", "receipt", "sampling", "signature", "place", "leaf", "sum", "entry", "chain", "tx"}
     assert set(states.values()) == {"passed"}, states
 
     more = lambda text: str(int(text) + 1)
@@ -246,6 +246,8 @@ def verify_receipts(m):
         ((*segment, "receipt", "outTokens"), lambda n: n + 1, "receipt", False),
         ((*segment, "receipt", "output"), flip, "place", False),
         ((*segment, "terms", "priceOut"), more, "receipt", False),
+        ((*segment, "sampling", "judge"), lambda who: {"contract": "replay", "replay": "contract"}[who], "sampling", False),
+        ((*segment, "sampling", "seed"), flip, "sampling", False),
         ((*segment, "terms", "node"), lambda a: a.lower()[:-1] + ("0" if a[-1] != "0" else "1"), "receipt", False),
         ((*segment, "checkpoint", "signature"), lambda s: s[:20] + flip(s[20]) + s[21:], "signature", False),
         ((*segment, "checkpoint", "body", "root"), flip, "place", False),

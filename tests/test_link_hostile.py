@@ -1,5 +1,7 @@
 """A node that lies, cheats, dies or falls silent: whatever it does, clients get a clear end and pay for nothing but what they got."""
 # timeout: 240
+import struct
+
 import books
 from lib import *
 
@@ -655,7 +657,11 @@ def rejects_and_fails(m):
     r = background(lambda: c.chat("x", model="python"))
     node.send("reject", job=node.offer().job, reason=7, text=b"longer than this model reads")
     r = r()
-    assert r.status == 400 and "longer than this model reads" in r.error["message"], r
+    assert r.status == 400 and "longer than this model reads" in r.error["message"] and r.error["param"] == "messages", r
+    r = background(lambda: c.chat("x", model="python", logit_bias={"70000": 1}))
+    node.send("reject", job=node.offer().job, reason=7, param=b"logit_bias", text=b"'logit_bias' names token 70000")
+    r = r()
+    assert r.status == 400 and r.error["param"] == "logit_bias" and "70000" in r.error["message"], r
 
     def fail_in_the_middle():
         join, offer = ask(c, node)
@@ -665,6 +671,42 @@ def rejects_and_fails(m):
         return join()
     s = nothing_charged(c, fail_in_the_middle)
     assert s.text == "abc" and s.error["code"] == "peer" and not s.done
+
+
+@case
+def what_the_ticket_binds(m):
+    """The pairs are those that the settings name, the settings those of the terms, and the receipt shows both."""
+    c, node = actors(m)
+    asked = {"temperature": 0.7, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "presence_penalty": -0.5, "frequency_penalty": 2, "repetition_penalty": 1.1,
+             "logit_bias": {"9": 0.5, "10": -100, "2": 0, "1": 100}, "stop": ["one", "\n"], "seed": 3}
+    for fields, settings, bias, judge, contract, replay in (
+        (asked, [700, 40, 900000, 50000, -500, 2000, 1100, 0], [(1, 100000), (9, 500), (10, -100000)], "replay",
+         ["temperature", "top_k", "min_p", "logit_bias"], ["top_p", "presence_penalty", "frequency_penalty", "repetition_penalty"]),
+        ({"repetition_penalty": 1, "logit_bias": {"5": 0}}, [1000, 0, 1000000, 0, 0, 0, 0, 0], [], "contract", ["temperature"], []),
+        ({"temperature": 0, "top_p": 0.5, "logit_bias": {"7": 1}}, [0, 0, 500000, 0, 0, 0, 0, 0], [(7, 1000)], "contract", ["greedy", "logit_bias"], []),
+    ):
+        join, offer = ask(c, node, **fields)
+        pairs = b"".join(struct.pack(">Ii", *pair) for pair in bias)
+        digest = eth.keccak(b"assay/bias/1" + pairs) if pairs else bytes(32)
+        stops = [s.encode() for s in fields.get("stop", [])]
+        assert offer.values["bias"] == pairs, offer.values
+        assert offer.values["settings"] == struct.pack(">IIIIiiII", *settings) + digest, (fields, offer.values["settings"].hex())
+        assert offer.values["stops"] == stops
+        bound = struct.pack(">I", 64) + offer.values["settings"] + offer.values["seed"] + struct.pack(">I", len(stops))
+        bound += b"".join(struct.pack(">I", len(s)) + s for s in stops)
+        assert offer.terms["sampling"] == eth.keccak(b"assay/settings/1" + bound)
+        node.serve(offer, "abc")
+        job_id = join().job_id
+        [segment] = c.receipt(job_id)["segments"]
+        assert segment["sampling"] == {"settings": "0x" + offer.values["settings"].hex(), "seed": "0x" + offer.values["seed"].hex(),
+                                       "stops": fields.get("stop", []), "judge": judge, "contract": contract, "replay": replay}, segment
+    # what never ran has none
+    r = background(lambda: c.chat("x", model="python"))
+    offer = node.offer()
+    node.send("reject", job=offer.job, reason=7, text=b"no")
+    assert r().status == 400
+    [segment] = c.receipt("0x" + offer.terms["jobId"].hex())["segments"]
+    assert segment["status"] == "failed" and segment["sampling"] is None, segment
 
 
 @case

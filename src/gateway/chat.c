@@ -670,23 +670,7 @@ static void store_audit(struct job *job) {
         .count = job->count,
     };
     memcpy(record.stops, job->chat.stops, sizeof record.stops);
-    struct asy_buf plain;
-    struct asy_gateway *g = job->g;
-    asy_buf_init(&plain, ASY_MAX_AUDIT_RECORD);
-    enum asy_err err = asy_audit_record_encode(&plain, &record);
-    ASY_ASSERT(err == ASY_OK); /* the request fits an offer */
-    size_t len = sizeof(struct asy_aead_nonce) + plain.n + ASY_AEAD_TAG;
-    uint8_t *sealed = asy_alloc(len);
-    struct asy_aead_nonce nonce;
-    asy_aead_nonce_generate(&nonce, g->env);
-    memcpy(sealed, nonce.b, sizeof nonce.b);
-    asy_aead_seal(sealed + sizeof nonce.b, &g->storage_key, &nonce, asy_bytes_of(job->id.b, 32),
-                  asy_buf_bytes(&plain));
-    must(asy_ledger_put_audit(g->ledger, job->account->lane, job->terms.lane_seq,
-                              asy_bytes_of(sealed, len)));
-    asy_free(sealed);
-    asy_secret_wipe(plain.p, plain.n);
-    asy_buf_done(&plain);
+    record_store(job->g, &job->id, job->account->lane, job->terms.lane_seq, &record);
 }
 
 /* Does the receipt say what was relayed? */
@@ -841,6 +825,7 @@ static struct job *hand_over(struct job *old) {
     asy_http_set_user(job->req, job);
     old->req = NULL;
     old->chat = (struct asy_chat_request){0};
+    old->bias = (struct asy_bytes){0};
     asy_arena_init(&old->arena, 0);
     asy_buf_init(&old->messages, 0);
     asy_buf_init(&old->text, 0);

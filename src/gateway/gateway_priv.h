@@ -207,6 +207,16 @@ ASY_MUST_USE enum asy_err view_lane(struct asy_gateway *g, uint64_t number, uint
                                     struct asy_why *why);
 ASY_MUST_USE enum asy_err view_domain(struct asy_gateway *g);
 
+/* record.c */
+void record_store(struct asy_gateway *g, const struct asy_hash *job_id, uint32_t lane,
+                  uint64_t lane_seq, const struct asy_audit_record *record);
+/* Calls fn with the opened record, whose views end with the call. errors: NOT_FOUND none was kept;
+ * AUTH, VERSION, SYNTAX, TOO_LONG it is none of this gateway's; STORE */
+ASY_MUST_USE enum asy_err record_read(struct asy_gateway *g, const struct asy_hash *job_id,
+                                      uint32_t lane, uint64_t lane_seq,
+                                      void (*fn)(void *arg, const struct asy_audit_record *record),
+                                      void *arg);
+
 /* gateway.c */
 void gateway_wake(struct asy_gateway *g); /* the timer's work is due now */
 _Noreturn void

@@ -323,6 +323,38 @@ static enum asy_err write_receipt(struct asy_gateway *g, struct asy_jw *w,
     return ASY_OK;
 }
 
+static void write_uses(struct asy_jw *w, const char *key, uint32_t uses) {
+    asy_jw_kv_array(w, key);
+    for (uint32_t i = 0; i < ASY_SAMPLE_USE_COUNT; i++) {
+        if ((uses >> i & 1) != 0) {
+            asy_jw_cstr(w, asy_sample_use_name((enum asy_sample_use)(1u << i)));
+        }
+    }
+    asy_jw_end(w);
+}
+
+/* What Terms.sampling is the hash of, and what follows from it: who could judge the tokens. */
+static void write_sampling(void *arg, const struct asy_audit_record *record) {
+    struct asy_jw *w = arg;
+    struct asy_sample_settings settings;
+    enum asy_err err = asy_sample_settings_decode(&settings, record->settings, NULL);
+    ASY_ASSERT(err == ASY_OK); /* only this program writes records */
+    uint32_t uses = asy_sample_uses(&settings);
+    asy_jw_kv_object(w, "sampling");
+    asy_jw_key(w, "settings");
+    asy_jw_hex(w, record->settings);
+    asy_jw_kv_hash(w, "seed", &record->seed);
+    asy_jw_kv_array(w, "stops");
+    for (uint32_t i = 0; i < record->stop_count; i++) {
+        asy_jw_str(w, record->stops[i]);
+    }
+    asy_jw_end(w);
+    asy_jw_kv_cstr(w, "judge", (uses & ASY_SAMPLE_USES_BY_REPLAY) == 0 ? "contract" : "replay");
+    write_uses(w, "contract", uses & ASY_SAMPLE_USES_BY_CONTRACT);
+    write_uses(w, "replay", uses & ASY_SAMPLE_USES_BY_REPLAY);
+    asy_jw_end(w);
+}
+
 static void write_entry(struct asy_jw *w, const struct asy_entry *e) {
     asy_jw_kv_object(w, "entry");
     asy_jw_kv_u64(w, "lane", e->lane);
@@ -472,9 +504,14 @@ enum asy_err view_receipt(struct asy_gateway *g, const struct asy_account *a, st
     for (uint32_t i = 0; i < c->count && err == ASY_OK; i++) {
         asy_jw_object(&w);
         asy_jw_kv_cstr(&w, "status", state_name(c->tickets[i].state));
-        err = write_receipt(g, &w, &c->tickets[i]);
+        const struct asy_ticket *t = &c->tickets[i];
+        err = write_receipt(g, &w, t);
+        if (err == ASY_OK &&
+            record_read(g, &job_id, t->lane, t->terms.lane_seq, write_sampling, &w) != ASY_OK) {
+            asy_jw_kv_null(&w, "sampling"); /* nothing was relayed, or it is not kept any more */
+        }
         if (err == ASY_OK) {
-            err = write_settlement(g, &w, &c->tickets[i]);
+            err = write_settlement(g, &w, t);
         }
         asy_jw_end(&w);
     }

@@ -4,6 +4,7 @@
 
 #include "codec/codec.h"
 #include "money/money.h"
+#include "sample/sample.h"
 
 /* ---- findings -------------------------------------------------------------------------------- */
 
@@ -256,6 +257,89 @@ static enum asy_err read_proof(struct proof *ret, const struct asy_json *json, c
     return checkpoint != NULL ? read_checkpoint(ret, checkpoint, inner, why) : ASY_OK;
 }
 
+/* `sampling` of a segment: what Terms.sampling is the hash of. */
+struct sampling {
+    struct asy_bytes encoded; /* settings */
+    struct asy_sample_settings settings;
+    uint8_t bytes[ASY_SAMPLE_SETTINGS_LEN];
+    struct asy_hash seed;
+    struct asy_bytes stops[ASY_MAX_STOPS];
+    uint32_t stop_count;
+    bool by_contract;          /* its word for who could judge */
+    uint32_t contract, replay; /* the settings that it lists, enum asy_sample_use */
+};
+
+/* A list of names, each once and in the order of their bits. */
+static enum asy_err get_uses(uint32_t *ret_uses, const struct asy_json *obj, const char *at,
+                             const char *key, struct asy_why *why) {
+    const struct asy_json *list;
+    uint32_t uses = 0;
+    ASY_TRY(asy_json_get_array(&list, NULL, obj, at, key, 0, ASY_SAMPLE_USE_COUNT, why));
+    for (size_t i = 0; i < asy_json_len(list); i++) {
+        struct asy_bytes name;
+        uint32_t use = 0;
+        if (asy_json_str(&name, asy_json_at(list, i)) == ASY_OK) {
+            for (uint32_t k = 0; k < ASY_SAMPLE_USE_COUNT; k++) {
+                bool is_it = asy_bytes_eq(
+                    name, asy_bytes_cstr(asy_sample_use_name((enum asy_sample_use)(1u << k))));
+                use = is_it ? 1u << k : use;
+            }
+        }
+        if (use <= uses) {
+            char path[AT_LEN];
+            (void)snprintf(path, sizeof path, "%.40s.%.12s[%u]", at, key, (unsigned)i);
+            return asy_why_set(why, ASY_ERR_UNKNOWN, path,
+                               "must be the name of a sampling setting, in their order");
+        }
+        uses |= use;
+    }
+    *ret_uses = uses;
+    return ASY_OK;
+}
+
+static enum asy_err get_stops(struct sampling *ret, const struct asy_json *obj, const char *at,
+                              struct asy_why *why) {
+    const struct asy_json *list;
+    ASY_TRY(asy_json_get_array(&list, NULL, obj, at, "stops", 0, ASY_MAX_STOPS, why));
+    ret->stop_count = (uint32_t)asy_json_len(list);
+    for (uint32_t i = 0; i < ret->stop_count; i++) {
+        struct asy_bytes *stop = &ret->stops[i];
+        if (asy_json_str(stop, asy_json_at(list, i)) != ASY_OK || stop->n == 0 ||
+            stop->n > ASY_MAX_STOP_LEN) {
+            char path[AT_LEN];
+            (void)snprintf(path, sizeof path, "%.48s.stops[%u]", at, i);
+            return asy_why_set(why, ASY_ERR_TYPE, path, "must be a string of 1 to %u bytes",
+                               ASY_MAX_STOP_LEN);
+        }
+    }
+    return ASY_OK;
+}
+
+static enum asy_err read_sampling(struct sampling *ret, const struct asy_json *json, const char *at,
+                                  struct asy_why *why) {
+    static const char *const known[] = {"settings", "seed", "stops", "judge", "contract", "replay"};
+    struct asy_bytes text;
+    char inner[AT_LEN];
+    ASY_TRY(object_of(json, at, known, ASY_COUNT(known), why));
+    ASY_TRY(asy_json_get_str(&text, NULL, json, at, "settings", 2 + 2 * sizeof ret->bytes, why));
+    ret->encoded = asy_bytes_of(ret->bytes, sizeof ret->bytes);
+    if (asy_0x_decode(ret->bytes, sizeof ret->bytes, text) != ASY_OK ||
+        asy_sample_settings_decode(&ret->settings, ret->encoded, NULL) != ASY_OK) {
+        asy_json_path(inner, sizeof inner, at, "settings");
+        return asy_why_set(why, ASY_ERR_SYNTAX, inner, "no encoded sampling settings");
+    }
+    ASY_TRY(asy_json_get_hash(&ret->seed, NULL, json, at, "seed", why));
+    ASY_TRY(get_stops(ret, json, at, why));
+    ASY_TRY(asy_json_get_str(&text, NULL, json, at, "judge", 16, why));
+    ret->by_contract = asy_bytes_eq(text, ASY_STR("contract"));
+    if (!ret->by_contract && !asy_bytes_eq(text, ASY_STR("replay"))) {
+        asy_json_path(inner, sizeof inner, at, "judge");
+        return asy_why_set(why, ASY_ERR_UNKNOWN, inner, "must be contract or replay");
+    }
+    ASY_TRY(get_uses(&ret->contract, json, at, "contract", why));
+    return get_uses(&ret->replay, json, at, "replay", why);
+}
+
 /* ---- checking -------------------------------------------------------------------------------- */
 
 static void check_domain(struct asy_verify_findings *f, const struct asy_domain *domain,
@@ -333,6 +417,26 @@ static void check_proof(struct asy_verify_findings *f, struct checked *last, con
         fail(f, ASY_VERIFY_PLACE, place, "the checkpoint has no such place");
     } else if (err != ASY_OK) {
         fail(f, ASY_VERIFY_PLACE, place, "the path does not lead from this receipt to the root");
+    }
+}
+
+/* SAMPLING: Terms.sampling binds settings, seed and stop strings; the rest follows from them. */
+static void check_sampling(struct asy_verify_findings *f, const struct sampling *s,
+                           const struct asy_terms *terms) {
+    struct asy_hash hash;
+    uint32_t uses = asy_sample_uses(&s->settings), replay = uses & ASY_SAMPLE_USES_BY_REPLAY;
+    asy_job_sampling_hash(&hash, s->encoded, &s->seed, s->stops, s->stop_count);
+    if (!asy_hash_eq(&hash, &terms->sampling)) {
+        asy_verify_add(f, ASY_VERIFY_SAMPLING, ASY_VERIFY_FAILED,
+                       "settings, seed and stop strings are not those of the terms");
+    } else if (s->contract != (uses & ASY_SAMPLE_USES_BY_CONTRACT) || s->replay != replay ||
+               s->by_contract != (replay == 0)) {
+        asy_verify_add(f, ASY_VERIFY_SAMPLING, ASY_VERIFY_FAILED,
+                       "the settings say otherwise of who could judge the tokens");
+    } else {
+        asy_verify_add(f, ASY_VERIFY_SAMPLING, ASY_VERIFY_PASSED, "%s",
+                       replay == 0 ? "settings that a contract could judge"
+                                   : "settings that take a replay to judge");
     }
 }
 
@@ -478,11 +582,12 @@ static void sum_up_proof(struct asy_verify_findings *f, const struct proof *p, b
 
 static enum asy_err segment(struct asy_verify_segment *ret, const struct asy_domain *domain,
                             const struct asy_json *json, const char *at, struct asy_why *why) {
-    static const char *const known[] = {"status", PROOF_KEYS, "settlement"};
+    static const char *const known[] = {"status", PROOF_KEYS, "sampling", "settlement"};
     static const char *const known_place[] = {PLACE_KEYS, "leaf", "leafPath"};
     struct asy_bytes status;
     struct proof p;
-    const struct asy_json *settlement;
+    const struct asy_json *settlement, *sampling = asy_json_get(json, "sampling");
+    struct sampling shown = {0};
     struct place place;
     struct sum_path sum;
     char inner[AT_LEN];
@@ -497,6 +602,10 @@ static enum asy_err segment(struct asy_verify_segment *ret, const struct asy_dom
         return asy_why_set(why, ASY_ERR_UNKNOWN, inner, "must be running, done or failed");
     }
     ASY_TRY(read_proof(&p, json, at, why));
+    if (sampling != NULL && !asy_json_is_null(sampling)) {
+        asy_json_path(inner, sizeof inner, at, "sampling");
+        ASY_TRY(read_sampling(&shown, sampling, inner, why));
+    }
     ASY_TRY(nullable(&settlement, json, at, "settlement", why));
     if (settlement != NULL) {
         asy_json_path(inner, sizeof inner, at, "settlement");
@@ -515,6 +624,11 @@ static enum asy_err segment(struct asy_verify_segment *ret, const struct asy_dom
     check_status(f, status, p.has_receipt, ret->has_settlement);
     check_proof(f, &last, &p, domain, "");
     sum_up_proof(f, &p, asy_bytes_eq(status, ASY_STR("running")));
+    if (shown.encoded.n != 0) {
+        check_sampling(f, &shown, &p.terms);
+    } else if (sampling != NULL) { /* documents of earlier gateways do not have it */
+        asy_verify_add(f, ASY_VERIFY_SAMPLING, ASY_VERIFY_ABSENT, "not kept");
+    }
     if (settlement == NULL) {
         asy_verify_add(f, ASY_VERIFY_LEAF, ASY_VERIFY_ABSENT, "not in a batch yet");
         return ASY_OK;

@@ -6,7 +6,8 @@
  * Documents come from strangers: they are read strictly (every member once, none unknown, none
  * missing), and every size is bounded.
  *
- * What follows from what: the receipt names its terms by hash; the node signed a checkpoint over
+ * What follows from what: the receipt names its terms by hash, and these the sampling settings; the
+ * node signed a checkpoint over
  * the receipt; the receipt and its amount are a leaf of the lane's sum tree; tree and sum are the
  * lane's entry; the entry stands under the batch's root. What offline checks can not tell, because
  * nothing in the document binds it: that the root, its number, transaction and block are those on
@@ -32,6 +33,7 @@
     X(STATUS, "status", "what is said to be done has a receipt")                                   \
     X(RECEIPT, "receipt",                                                                          \
       "it names these terms; tokens are within limits; amount = what they cost")                   \
+    X(SAMPLING, "sampling", "the settings shown are those of the terms; who could judge by them")  \
     X(SIGNATURE, "signature", "the node signed a checkpoint for this gateway")                     \
     X(PLACE, "place", "the receipt is in that checkpoint")                                         \
     X(LEAF, "leaf", "the receipt and its amount are in the lane's entry, in the right place")      \

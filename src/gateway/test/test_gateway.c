@@ -3,6 +3,7 @@
  * for too much, and clients leave. */
 #include "gateway/test/rig.h"
 
+#include "gateway/gateway_priv.h"
 #include "money/money.h"
 
 static struct played one, two;
@@ -99,6 +100,53 @@ static void test_whole_answer(void) {
     CHECK(credit("reserved") == 0);
     UNTIL(one.acked == paid); /* signed, and acknowledged */
     CHECK(one.tickets_have == 1 && one.items_signed == 1);
+}
+
+/* The audit record: all that the digests of terms and receipt stand for, and the pairs that the
+ * settings stand for. */
+static void check_record(void *arg, const struct asy_audit_record *r) {
+    const struct item *item = arg;
+    struct asy_hash h;
+    static const struct asy_sample_bias want[] = {{5, -100000}, {70, 1500}};
+    struct asy_sample_bias bias[2];
+    size_t count;
+    asy_api_request_digest(&h, r->messages);
+    CHECK(asy_hash_eq(&h, &item->terms.request));
+    asy_job_sampling_hash(&h, r->settings, &r->seed, r->stops, r->stop_count);
+    CHECK(asy_hash_eq(&h, &item->terms.sampling));
+    CHECK_OK(asy_job_bias_check(r->settings, r->bias));
+    CHECK(r->bias.n == sizeof want);
+    CHECK_OK(asy_sample_bias_decode(bias, &count, r->bias, NULL));
+    CHECK_MEM(bias, want, sizeof want);
+    CHECK(r->stop_count == 2 && asy_bytes_eq(r->stops[1], ASY_STR("two")));
+    asy_output_digest(&h, &item->prompt, r->ids, r->count);
+    CHECK(asy_hash_eq(&h, &item->receipt.output) && r->count == 3 && r->prior_count == 0);
+}
+static void never(void *arg, const struct asy_audit_record *r) {
+    (void)arg;
+    CHECK(r == NULL);
+}
+
+static void test_audit_record(void) {
+    struct client *c = request(
+        "POST", "/v1/chat/completions", key,
+        ASY_STR("{\"model\":\"played\",\"max_tokens\":200,"
+                "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stop\":[\"one\",\"two\"],"
+                "\"seed\":9,\"frequency_penalty\":0.5,\"logit_bias\":{\"70\":1.5,\"5\":-100}}"));
+    struct offer *o = next_offer(&one);
+    serve(&one, o, 3);
+    UNTIL(c->closed);
+    CHECK(is_status(c, 200));
+    client_free(c);
+    CHECK_PAID(cost(3));
+    struct item *item = &one.items[one.item_count - 1];
+    const uint32_t lane = 1;
+    CHECK_OK(record_read(gateway, &o->terms.job_id, lane, o->terms.lane_seq, check_record, item));
+    /* sealed for this job alone, and none that was not kept */
+    struct asy_hash other = o->terms.job_id;
+    other.b[0] ^= 1;
+    CHECK_ERR(record_read(gateway, &other, lane, o->terms.lane_seq, never, NULL), ASY_ERR_AUTH);
+    CHECK_ERR(record_read(gateway, &o->terms.job_id, lane, 99999, never, NULL), ASY_ERR_NOT_FOUND);
 }
 
 static void test_stream(void) {
@@ -455,6 +503,7 @@ int main(void) {
     UNTIL(serves());
 
     test_whole_answer();
+    test_audit_record();
     test_stream();
     test_client_leaves();
     test_client_leaves_early();

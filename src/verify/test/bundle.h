@@ -4,6 +4,7 @@
 #define ASY_VERIFY_TEST_BUNDLE_H
 
 #include "codec/codec.h"
+#include "sample/sample.h"
 #include "verify/verify.h"
 
 enum { BUNDLE_MAX = ASY_MAX_ENTRY_LEAVES };
@@ -49,9 +50,40 @@ static inline struct asy_addr bundle_addr(const char *what) {
     return a;
 }
 
+/* What the tickets of a job were sampled by; who could judge it differs from job to job. */
+static inline struct asy_sample_settings bundle_settings(uint32_t i) {
+    struct asy_sample_settings s = ASY_SAMPLE_SETTINGS_DEFAULT;
+    switch (i / 2 % 3) {
+    case 0:
+        s.top_k = 40;
+        s.min_p_ppm = 50000;
+        break;
+    case 1:
+        s.top_p_ppm = 900000;
+        s.frequency_penalty_milli = 500;
+        s.logit_bias = bundle_hash("bias", i / 2);
+        break;
+    default:
+        s.temperature_milli = 0;
+    }
+    return s;
+}
+static inline uint32_t bundle_stops(struct asy_bytes ret_stops[2], uint32_t i) {
+    ret_stops[0] = ASY_STR("stop");
+    ret_stops[1] = ASY_STR("\n\n");
+    return i / 2 % 3;
+}
+
 static inline void bundle_ticket(struct bundle_world *w, uint32_t i, uint64_t first_seq) {
     struct bundle_ticket *t = &w->tickets[i];
     struct asy_terms *terms = &t->terms;
+    struct asy_sample_settings settings = bundle_settings(i);
+    struct asy_hash sampling, seed = bundle_hash("seed", i / 2);
+    uint8_t encoded[ASY_SAMPLE_SETTINGS_LEN];
+    struct asy_bytes stops[2];
+    asy_sample_settings_encode(encoded, &settings);
+    asy_job_sampling_hash(&sampling, asy_bytes_of(encoded, sizeof encoded), &seed, stops,
+                          bundle_stops(stops, i));
     *terms = (struct asy_terms){
         .job_id = bundle_hash("job", i / 2), /* two segments each */
         .segment = i % 2,
@@ -63,7 +95,7 @@ static inline void bundle_ticket(struct bundle_world *w, uint32_t i, uint64_t fi
         .link_seq = 700 + i,
         .model = bundle_hash("model", 0),
         .request = bundle_hash("request", i / 2),
-        .sampling = bundle_hash("sampling", i / 2),
+        .sampling = sampling,
         .max_in = 5000,
         .max_out = 300,
         .price_in = 150000 + i,
@@ -233,11 +265,48 @@ static inline void bundle_put_domain(struct asy_jw *w, const struct bundle_world
     asy_jw_end(w);
 }
 
+static inline void bundle_put_uses(struct asy_jw *w, const char *key, uint32_t uses) {
+    asy_jw_kv_array(w, key);
+    for (uint32_t k = 1; k <= uses; k <<= 1) {
+        if ((uses & k) != 0) {
+            asy_jw_cstr(w, asy_sample_use_name((enum asy_sample_use)k));
+        }
+    }
+    asy_jw_end(w);
+}
+
+static inline void bundle_put_sampling(struct asy_jw *w, uint32_t i) {
+    struct asy_sample_settings settings = bundle_settings(i);
+    struct asy_hash seed = bundle_hash("seed", i / 2);
+    uint32_t uses = asy_sample_uses(&settings);
+    uint8_t encoded[ASY_SAMPLE_SETTINGS_LEN];
+    struct asy_bytes stops[2];
+    asy_sample_settings_encode(encoded, &settings);
+    asy_jw_kv_object(w, "sampling");
+    asy_jw_key(w, "settings");
+    asy_jw_hex(w, asy_bytes_of(encoded, sizeof encoded));
+    asy_jw_kv_hash(w, "seed", &seed);
+    asy_jw_kv_array(w, "stops");
+    for (uint32_t k = 0; k < bundle_stops(stops, i); k++) {
+        asy_jw_str(w, stops[k]);
+    }
+    asy_jw_end(w);
+    asy_jw_kv_cstr(w, "judge", i / 2 % 3 == 1 ? "replay" : "contract");
+    bundle_put_uses(w, "contract", uses & ASY_SAMPLE_USES_BY_CONTRACT);
+    bundle_put_uses(w, "replay", uses & ASY_SAMPLE_USES_BY_REPLAY);
+    asy_jw_end(w);
+}
+
 static inline void bundle_put_segment(struct asy_jw *w, const struct bundle_world *b, uint32_t i) {
     const struct bundle_ticket *t = &b->tickets[i];
     asy_jw_object(w);
     asy_jw_kv_cstr(w, "status", t->paid ? "done" : "failed");
     bundle_put_proof(w, b, i);
+    if (t->paid) {
+        bundle_put_sampling(w, i);
+    } else {
+        asy_jw_kv_null(w, "sampling");
+    }
     if (b->settled) {
         struct asy_sum_node path[ASY_SUM_PATH_MAX];
         uint32_t path_count;

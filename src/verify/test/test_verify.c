@@ -98,6 +98,12 @@ static const struct expect expectations[] = {
     {"receipt.lastMs", "place"},
     {"receipt.amount", "receipt"},
     {"promptDigest", NULL},
+    {"sampling.settings", "sampling"},
+    {"sampling.seed", "sampling"},
+    {"sampling.stops", "sampling"},
+    {"sampling.judge", "sampling"},
+    {"sampling.contract", "sampling"},
+    {"sampling.replay", "sampling"},
     {"checkpoint.body.root", "signature"},
     {"checkpoint.body.kind", "signature"},
     {"checkpoint.body.signer", "signature"},
@@ -252,8 +258,9 @@ static void change_scalar(struct walk *walk, size_t from, size_t to) {
     } else if (quoted) {
         replace(c, text, from, to, "\"running\"");
         judge(c, walk->path, "another word", false);
+        bool any_text = strstr(walk->path, "sampling.stops") != NULL;
         replace(c, text, from, to, "\"xyz\"");
-        judge(c, walk->path, "an unknown word", true);
+        judge(c, walk->path, "an unknown word", !any_text);
     }
     replace(c, text, from, to, "{}");
     judge(c, walk->path, "another type", true);
@@ -335,7 +342,7 @@ static void test_true_documents(void) {
             CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), &w->domain, &why));
             CHECK(r->good);
             check_states(&r->findings, "++");
-            check_states(&r->segments[0].findings, w->tickets[i].paid ? "+++++++-" : "+-+++-");
+            check_states(&r->segments[0].findings, w->tickets[i].paid ? "++++++++-" : "+--+++-");
             CHECK(r->amount == w->tickets[i].receipt.amount);
             CHECK_U64(r->segments[0].settlement.number, 17);
             sum += r->amount;
@@ -367,7 +374,7 @@ static void test_not_there_yet(void) {
     CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), NULL, NULL));
     CHECK(r->good);
     check_states(&r->findings, "-+");
-    check_states(&r->segments[0].findings, "++--");
+    check_states(&r->segments[0].findings, "+++--");
     CHECK(!r->segments[0].has_checkpoint && !r->segments[0].has_settlement);
     CHECK_U64(r->segment_count, 2);
     CHECK_U64(r->out_tokens, w->tickets[2].receipt.out_tokens + w->tickets[3].receipt.out_tokens);
@@ -411,7 +418,7 @@ static void test_lies(void) {
     bundle_write(&doc, w, 1, 1);
     CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), NULL, NULL));
     CHECK(!r->good);
-    check_states(&r->segments[0].findings, "+++!!+-"); /* no sum without the leaf */
+    check_states(&r->segments[0].findings, "++++!!+-"); /* no sum without the leaf */
     asy_free(w);
 
     /* an entry that debits more than its leaves, in a batch that has exactly this entry */
@@ -421,7 +428,7 @@ static void test_lies(void) {
     asy_buf_clear(&doc);
     bundle_write(&doc, w, 1, 1);
     CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), NULL, NULL));
-    check_states(&r->segments[0].findings, "+++++!+-");
+    check_states(&r->segments[0].findings, "++++++!+-");
     asy_buf_clear(&doc);
     bundle_write_lane(&doc, w);
     CHECK_OK(asy_verify_lane(l, asy_buf_bytes(&doc), NULL, NULL));
@@ -479,6 +486,73 @@ static void test_lies(void) {
     asy_buf_done(&doc);
     asy_free(r);
     asy_free(l);
+}
+
+/* `sampling`: true for every kind of settings; a document that lies about who could judge, that has
+ * none, or none any more. */
+static void test_sampling(void) {
+    struct bundle_world *w = bundle_new(8, 1, 3);
+    struct asy_verify_report *r = asy_alloc(sizeof *r);
+    struct asy_buf doc, changed;
+    struct asy_why why;
+    asy_buf_init(&doc, 1u << 20);
+    asy_buf_init(&changed, 1u << 20);
+    static const struct {
+        uint32_t ticket;
+        const char *from, *to;
+        enum asy_verify_state state;
+        bool unreadable;
+    } cases[] = {
+        {0, "\"judge\":\"contract\"", "\"judge\":\"contract\"", ASY_VERIFY_PASSED, false},
+        {2, "\"judge\":\"replay\"", "\"judge\":\"replay\"", ASY_VERIFY_PASSED, false},
+        {5, "[\"greedy\"]", "[\"greedy\"]", ASY_VERIFY_PASSED, false},
+        {2, "\"judge\":\"replay\"", "\"judge\":\"contract\"", ASY_VERIFY_FAILED, false},
+        {2, "[\"top_p\",\"frequency_penalty\"]", "[\"top_p\"]", ASY_VERIFY_FAILED, false},
+        {2, "[\"top_p\",\"frequency_penalty\"]", "[]", ASY_VERIFY_FAILED, false},
+        {2, "[\"temperature\",\"logit_bias\"]", "[\"temperature\",\"logit_bias\",\"top_p\"]",
+         ASY_VERIFY_FAILED, false},
+        {2, "[\"top_p\",\"frequency_penalty\"]", "[\"frequency_penalty\",\"top_p\"]",
+         ASY_VERIFY_ABSENT, true},
+        {2, "[\"stop\"]", "[]", ASY_VERIFY_FAILED, false},
+        {2, "[\"stop\"]", "[\"\"]", ASY_VERIFY_ABSENT, true},
+        {2, "[\"stop\"]", "[1]", ASY_VERIFY_ABSENT, true},
+        {2, "[\"stop\"]", "[\"a\",\"b\",\"c\",\"d\",\"e\"]", ASY_VERIFY_ABSENT, true},
+    };
+    for (size_t i = 0; i < ASY_COUNT(cases); i++) {
+        asy_buf_clear(&doc);
+        asy_buf_clear(&changed);
+        bundle_write(&doc, w, cases[i].ticket, 1);
+        const char *text = asy_buf_cstr(&doc), *at = strstr(text, cases[i].from);
+        ASY_ASSERT(at != NULL);
+        CHECK_OK(asy_buf_add(&changed, text, (size_t)(at - text)));
+        CHECK_OK(asy_buf_add_str(&changed, cases[i].to));
+        CHECK_OK(asy_buf_add_str(&changed, at + strlen(cases[i].from)));
+        enum asy_err err = asy_verify_receipt(r, asy_buf_bytes(&changed), &w->domain, &why);
+        CHECK((err != ASY_OK) == cases[i].unreadable);
+        if (err == ASY_OK) {
+            CHECK(state_of(&r->segments[0].findings, ASY_VERIFY_SAMPLING) == cases[i].state);
+            CHECK(r->good == (cases[i].state == ASY_VERIFY_PASSED));
+        } else {
+            CHECK(strstr(why.param, "segments[0].sampling.") == why.param);
+        }
+    }
+    asy_buf_clear(&doc); /* unpaid: null */
+    bundle_write(&doc, w, 4, 1);
+    CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), &w->domain, &why));
+    const struct asy_verify_finding *f =
+        asy_verify_get(&r->segments[0].findings, ASY_VERIFY_SAMPLING);
+    CHECK(r->good && f != NULL && f->state == ASY_VERIFY_ABSENT);
+    asy_buf_clear(&changed); /* not there: an earlier gateway's */
+    const char *text = asy_buf_cstr(&doc), *at = strstr(text, "\"sampling\":null,");
+    ASY_ASSERT(at != NULL);
+    CHECK_OK(asy_buf_add(&changed, text, (size_t)(at - text)));
+    CHECK_OK(asy_buf_add_str(&changed, at + strlen("\"sampling\":null,")));
+    CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&changed), &w->domain, &why));
+    CHECK(r->good && asy_verify_get(&r->segments[0].findings, ASY_VERIFY_SAMPLING) == NULL);
+    asy_buf_done(&changed);
+    asy_buf_done(&doc);
+    asy_free(r);
+    asy_free(w);
 }
 
 static void test_every_change(void) {
@@ -539,6 +613,7 @@ int main(void) {
     test_true_documents();
     test_not_there_yet();
     test_lies();
+    test_sampling();
     test_every_change();
     test_limits();
     return asy_test_end();
