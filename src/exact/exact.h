@@ -200,6 +200,7 @@ void asy_exact_free(struct asy_exact *x); /* NULL is fine */
 /* The kernel that AUTO became. */
 enum asy_exact_kernel asy_exact_kernel_of(const struct asy_exact *x);
 const struct asy_exact_model *asy_exact_model_of(const struct asy_exact *x);
+const struct asy_exact_config *asy_exact_config_of(const struct asy_exact *x);
 
 /* One row of a step. */
 struct asy_exact_row {

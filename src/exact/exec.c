@@ -171,6 +171,7 @@ void asy_exact_free(struct asy_exact *x) {
 
 enum asy_exact_kernel asy_exact_kernel_of(const struct asy_exact *x) { return x->kernel; }
 const struct asy_exact_model *asy_exact_model_of(const struct asy_exact *x) { return x->model; }
+const struct asy_exact_config *asy_exact_config_of(const struct asy_exact *x) { return &x->config; }
 
 struct kv exact_kv_of(const struct asy_exact *x, uint32_t slot, uint32_t layer, uint32_t head) {
     const struct asy_exact_info *i = &x->model->info;

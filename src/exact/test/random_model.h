@@ -101,7 +101,7 @@ __attribute__((unused)) static struct asy_bytes random_model_file(const struct a
     }
     uint32_t queries = s->heads * s->head_dim, keys = s->kv_heads * s->head_dim;
     random_rows(w, ASY_EXACT_EMBED, 0, s->vocab, s->dim, 5, false);
-    random_rows(w, ASY_EXACT_HEAD, 0, s->vocab, s->dim, s->head_wide ? 26 : 22, s->tied);
+    random_rows(w, ASY_EXACT_HEAD, 0, s->vocab, s->dim, s->head_wide ? 28 : 24, s->tied);
     for (uint32_t l = 0; l < s->layers; l++) {
         uint8_t wide = s->layer[l].wide;
         random_norm(w, ASY_EXACT_NORM_ATTN, l, s->dim, 0);
