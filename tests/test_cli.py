@@ -210,7 +210,7 @@ def receipt(m):
     assert document["segments"][0]["receipt"] == settled["segments"][0]["receipt"]
     assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
     r = as_client(m, "receipt", job, "--verify")
-    assert r.out.splitlines()[-1].startswith("good: 8 passed") and "FAIL" not in r.out, r
+    assert r.out.splitlines()[-1].startswith("good: 9 passed") and "FAIL" not in r.out, r
     assert as_client(m, "receipt", job, "--verify", "--json").json["good"] is True
     assert as_client(m, "receipt", job, "--json").json["id"] == job
     r = as_client(m, "receipt", NO_JOB, status=1)
