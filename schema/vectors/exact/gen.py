@@ -236,6 +236,15 @@ def edges():
             top = 1 << k
             add("quant", wide=wide, y=[top, -top, top - 1, top // 2, -(top // 2), top // 3, 1, -1, 0])
             add("quant", wide=wide, y=[min(C, 2 * top - 1), top, -top, top + 1, -(top + top // 2)])
+    for wide in (False, True):  # where one more bit of the factor would round otherwise
+        y = []
+        while len(y) < 12:
+            A = r.randrange(1 << 20, C)
+            v = r.randrange(A)
+            R, s = M.quant_factor(A, wide)
+            if M.rnd(v * R, s) != M.rnd(v * (((32512 if wide else 127) << s + 1) // A), s + 1):
+                y += [A, v]
+                add("quant", wide=wide, y=[A, v, -v])
     full = (1 << 23) - 1
     for wide in (False, True):
         for x, gain, eps in (
@@ -257,6 +266,7 @@ def edges():
                 q=[[top, K]], mant=65535, exp=0, bias=[(1 << 31) - 1, -(1 << 31) + 1, 0])
             block = vector(r, 32, 127)
             add("linear", wide=wide, w=[[[block, K // 32]], [[block[::-1], K // 32]]], m=[20000, 16384], s=[33, 40], q=[[vector(r, 32, top), K // 32]], mant=40000, exp=3)
+            add("linear", wide=wide, w=[[[127, K]], [[-127, K]], [[127, K]]], m=[32767, 32767, 16384], s=[62, 63, 61], q=[[top, K]], mant=65535, exp=0)
         for s, e in ((1, 0), (0, 0), (-32768, 0), (32767, 22), (63, 1), (62, 0), (-38, -38), (20, -38)):
             for m in (0, 16384, 32767):
                 add("linear", wide=wide, w=[[[[1, -1, 5, 7], 8]], [[3, 32]]], m=[m, m], s=[s, s], q=[[[9, -top, 4, top], 8]], mant=32768, exp=e, y=[C, -C])
@@ -291,6 +301,14 @@ def edges():
     for first in (0, 1, 254, 255, 256, 257, 299):  # windows, down to one key
         rows = [{"k": like_a_model(r, 32, 20000), "v": like_a_model(r, 32, 20000)} for _ in range(5)]
         attend(like_a_model(r, 32, 20000), rows, [r.randrange(5) for _ in range(300)], first=first, details=first > 200)
+    for size in (8, 20, 29):  # a window far from the start: keys, not positions, decide t
+        rows = [{"k": like_a_model(r, 16, 20000), "v": [(1 << size) - r.randrange(1 << size - 4) for _ in range(16)]} for _ in range(5)]
+        attend(like_a_model(r, 16, 20000), rows, [[[0, 1, 2, 3, 4, 4, 3, 0], 12500]], first=100000 - 700)
+    for size in (20, 29):  # blocks whose shares differ in size: their sums are rounded
+        rows = [{"k": [[k, 16]], "v": vector(r, 16, 1 << size)} for k in (40000, 30000, 20000, 10000, 35000)]
+        attend([[9000, 16]], rows, [[4, 200], [0, 3], [1, 300], [2, 256], [3, 200], [1, 40]])
+    for x, top in ((27291, 18260), (557, 217144), (3770, 95991), (4810, 85163)):  # distances 30 * 2^16, + 1, 31 * 2^16, 2^21 - 1
+        attend([30000, [x, 15]], [{"k": [[top, 16]], "v": [[5, 16]]}, {"k": [[0, 16]], "v": [[C, 16]]}], [0, 1, 0, 1], details=True)
     # the format's limit: 131,072 keys; at the cap, all equal; a sink and a flat tail; random; a window at the end
     hd = 256
     attend([[1, hd]], [{"k": [[C, hd]], "v": [[C, hd]]}], [[0, 131072]])
@@ -310,6 +328,11 @@ def edges():
             for d in (-1, 0, 1):
                 gu += [(t << ash) + d, 16384, -(t << ash) + d, -16384]
         add("gate", activation=activation, gu=gu)
+        gu = []  # ties, and their neighbours, of the last rounding: the table is 1 here
+        for g in (300001, -300001, 262145):
+            for rest in (8191, 8192, 8193):
+                gu += [g, rest * pow(g, -1, 16384) % 16384]
+        add("gate", activation=activation, gu=gu)
         add("gate", activation=activation, gu=[C, C, -C, C, C, -C, -C, -C, 0, C, 1, C, -1, C, 1, 1, -1, -1, 0, 0, 5000, C, -5000, C])
     for k in range(59):
         for d in (-1, 0, 1):
@@ -320,6 +343,13 @@ def edges():
                     (1 << 46, 65537), (1 << 47, 131072), ((1 << 47) - 1, 131072), (((1 << 31) + (1 << 24)) << 15, 131072)):
         for b in (16, 30, 45):
             add("division", sum=l, keys=keys, bits=b)
+    found = 0
+    while found < 8:  # where one bit less of l would give another Z
+        l = r.randrange(1 << 31, 1 << 32)
+        l1 = 127 * (l >> 1)
+        if (1 << M.bits(l1) + 23) // l1 != M.division(l, 4, 30)[0]:
+            add("division", sum=l, keys=4, bits=30)
+            found += 1
     for op, f in RANDOM.items():
         for _ in range(4 if op == "attend" else 12):
             out.append(f(r))
