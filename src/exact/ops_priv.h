@@ -226,6 +226,18 @@ static inline struct divide attend_divide(uint64_t sum, uint32_t keys, int weigh
         .shift = clamp_shift(n + 23 - t + down - weight_bits),
     };
 }
+/* Element of an embedding row. */
+static inline int32_t embed_value(int8_t w, int16_t m, int16_t s) {
+    return cap(round_shift((int64_t)w * m, clamp_shift(s)));
+}
+/* cos, sin of one pair at one position, Q15: the product of two table entries; |each| <= 2^30 */
+static inline void rope_entry(const int32_t coarse[2], const int32_t fine[2],
+                              int16_t ret_entry[2]) {
+    int64_t c = round_shift((int64_t)coarse[0] * fine[0] - (int64_t)coarse[1] * fine[1], 45);
+    int64_t s = round_shift((int64_t)coarse[0] * fine[1] + (int64_t)coarse[1] * fine[0], 45);
+    ret_entry[0] = (int16_t)(c > 32767 ? 32767 : c < -32767 ? -32767 : c);
+    ret_entry[1] = (int16_t)(s > 32767 ? 32767 : s < -32767 ? -32767 : s);
+}
 /* Where key element i of position pos lies, and where value element i does. */
 static inline size_t key_at(uint32_t head_dim, uint32_t pos, uint32_t i) {
     return (size_t)(pos / 16) * head_dim * 16 + (i / 4) * 64 + (pos % 16) * 4 + i % 4;

@@ -1,0 +1,421 @@
+#!/usr/bin/env python3
+"""Cases for the operators of exact/1, and the maker of the vectors beside this file.
+
+  gen.py write PROGRAM    writes ops.json: inputs by this program, outputs by PROGRAM, which is build/gcc/test/test_exact_vectors;
+                          and what comes from model.py alone: steps.bin, steps.json (one element each) and trees.json
+  gen.py check            model.py gives every output in ops.json, and steps and trees are what this program makes
+
+A case is an object: op, inputs, out. A vector in it is a list of integers and of pairs [x, n], which stand for n times the integer, or the
+integers, x.
+"""
+import json
+import os
+import random
+import subprocess
+import sys
+
+import model as M
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+C = M.C
+
+
+def expand(items):
+    out = []
+    for item in items:
+        if isinstance(item, list):
+            what, times = item
+            out += (what if isinstance(what, list) else [what]) * times
+        else:
+            out.append(item)
+    return out
+
+
+# ---- what a case must give, by the model ----
+
+def quantised(q, a, e):
+    return {"q": q, "mant": a, "exp": e}
+
+
+def expect(case):
+    op = case["op"]
+    get = lambda name: expand(case[name])
+    wide = case.get("wide", False)
+    if op == "embed":
+        return {"x": M.embed(get("w"), case["em"], case["es"])}
+    if op == "quant":
+        return quantised(*M.quant(get("y"), wide)[:3])
+    if op == "norm_quant":
+        return quantised(*M.norm_quant(get("x"), get("gain"), case["eps"], wide)[:3])
+    if op == "norm_out":
+        y = M.norm_out(get("x"), get("gain"), case["eps"], case["shift"])
+        return {"y": [M.cap(a + b) for a, b in zip(get("y"), y, strict=True)] if "y" in case else y}
+    if op == "linear":
+        rows = len(case["w"])
+        bias = get("bias") if "bias" in case else [0] * rows
+        y = M.linear([expand(row) for row in case["w"]], get("m"), get("s"), bias, get("q"), case["mant"], case["exp"], wide)
+        return {"y": [M.cap(a + b) for a, b in zip(get("y"), y, strict=True)] if "y" in case else y}
+    if op == "rotation":
+        c, s = M.rotation_entry(case["coarse"], case["fine"])
+        return {"cos": c, "sin": s}
+    if op == "rotate":
+        return {"x": M.rotate(get("x"), get("table"))}
+    if op == "put":
+        (k, ka, ke), (v, va) = M.put(get("k"), get("v"))
+        return {"k": k, "ka": ka, "ke": ke, "v": v, "va": va}
+    if op == "attend":
+        kept = [M.put(expand(row["k"]), expand(row["v"])) for row in case["rows"]]
+        order = get("order")
+        keys, values = [kept[n][0] for n in order], [kept[n][1] for n in order]
+        o, more = M.attend(get("q"), keys, values, case["first"], case["pos"])
+        out = {"o": o}
+        if case.get("details"):
+            out["score"], out["share"] = list(more["score"].values()), list(more["share"].values())
+        return out
+    if op == "gate":
+        return {"h": M.gate(case["activation"], get("gu"))}
+    if op == "inverse_root":
+        r, half = M.inverse_root(case["sum"])
+        return {"r": r, "half": half}
+    assert op == "division", op
+    Z, s = M.division(case["sum"], case["keys"], case["bits"])
+    return {"factor": Z, "shift": s}
+
+
+# ---- random cases ----
+
+def number(r, most=C):
+    """Of every size, the ends and the powers of two often."""
+    kind = r.randrange(8)
+    if kind == 0:
+        v = most - r.randrange(3)
+    elif kind == 1:
+        v = (1 << r.randrange(most.bit_length())) + r.randrange(-1, 2)
+    elif kind == 2:
+        v = r.randrange(3)
+    else:
+        v = r.randrange(1 << r.randrange(1, most.bit_length() + 1))
+    return max(-most, min(most, v if r.randrange(2) else -v))
+
+
+def vector(r, n, most=C):
+    kind = r.randrange(6)
+    if kind == 0:
+        return [r.choice((-most, most)) for _ in range(n)]
+    if kind == 1:
+        return [number(r, most) for _ in range(n)]
+    top = max(1, min(most, 1 << r.randrange(1, most.bit_length() + 1)))
+    out = [r.randint(-top, top) for _ in range(n)]
+    if kind == 2:  # one great element
+        out[r.randrange(n)] = number(r, most)
+    return out
+
+
+def gains(r, n):
+    return vector(r, n, (1 << 23) - 1) if r.randrange(2) else [r.randrange(1 << 21, 1 << 23) for _ in range(n)]
+
+
+def eps_of(r):
+    return r.choice((0, 1, 1717, (1 << 58) - 1, r.randrange(1 << 58), r.randrange(1 << r.randrange(1, 59))))
+
+
+def scale(r):
+    return r.choice((32768, 65535, r.randrange(32768, 65536))), r.randrange(-38, 23)
+
+
+def random_quant(r):
+    return {"op": "quant", "wide": bool(r.randrange(2)), "y": vector(r, r.randrange(1, 49))}
+
+
+def random_norm_quant(r):
+    n = r.randrange(1, 49)
+    return {"op": "norm_quant", "wide": bool(r.randrange(2)), "x": vector(r, n), "gain": gains(r, n), "eps": eps_of(r)}
+
+
+def random_norm_out(r):
+    n = r.randrange(1, 49)
+    c = {"op": "norm_out", "x": vector(r, n), "gain": gains(r, n), "eps": eps_of(r),
+         "shift": r.choice((r.randrange(1, 63), r.randrange(20, 50), r.randrange(-32768, 32768)))}
+    if r.randrange(2):
+        c["y"] = vector(r, n)
+    return c
+
+
+def random_linear(r):
+    K, rows, wide = 32 * r.randrange(1, 5), r.randrange(1, 5), bool(r.randrange(2))
+    a, e = scale(r)
+    fitting = r.randrange(2)  # a shift that makes results of common size
+    c = {"op": "linear", "wide": wide, "w": [vector(r, K, 127) for _ in range(rows)],
+         "m": [r.choice((0, 16384, 32767)) if r.randrange(4) == 0 else r.randrange(16384, 32768) for _ in range(rows)],
+         "s": [e + r.randrange(20, 62) if fitting else r.choice((-32768, 32767, r.randrange(-100, 100))) for _ in range(rows)],
+         "q": vector(r, K, 32512 if wide else 127), "mant": a, "exp": e}
+    if r.randrange(2):
+        c["bias"] = [r.choice((-(1 << 31) + 1, (1 << 31) - 1, number(r))) for _ in range(rows)]
+    if r.randrange(2):
+        c["y"] = vector(r, rows)
+    return c
+
+
+def random_embed(r):
+    return {"op": "embed", "w": vector(r, 16, 127), "em": r.choice((0, 16384, 32767, r.randrange(16384, 32768))),
+            "es": r.choice((r.randrange(1, 63), r.randrange(1, 20), r.randrange(-32768, 32768)))}
+
+
+def random_rotation(r):
+    full = 1 << 30
+    if r.randrange(3) == 0:
+        pick = lambda: [r.choice((-full, full, 0, number(r, full))) for _ in range(2)]
+    else:  # near the unit circle
+        def pick():
+            x = r.randint(-full, full)
+            y = M.isqrt(full * full - x * x)
+            return [x, y if r.randrange(2) else -y]
+    return {"op": "rotation", "coarse": pick(), "fine": pick()}
+
+
+def random_rotate(r):
+    n = 2 * r.randrange(1, 9)
+    return {"op": "rotate", "x": vector(r, n), "table": vector(r, n, 32767)}
+
+
+def random_put(r):
+    n = 4 * r.randrange(1, 13)
+    return {"op": "put", "k": vector(r, n), "v": vector(r, n)}
+
+
+def like_a_model(r, n, size):
+    return [max(-C, min(C, int(r.gauss(0, size)))) for _ in range(n)]
+
+
+def random_attend(r):
+    hd, distinct = r.choice((16, 32)), r.randrange(1, 9)
+    pos = r.choice((r.randrange(40), r.randrange(200, 300), r.randrange(500, 530)))
+    first = max(0, pos - r.choice((pos, pos, r.randrange(1, 60), 0)))
+    if r.randrange(2):
+        size = 2**r.uniform(8, 20)
+        rows = [{"k": like_a_model(r, hd, size), "v": like_a_model(r, hd, 2**r.uniform(4, 26))} for _ in range(distinct)]
+        q = like_a_model(r, hd, 2**r.uniform(8, 18))
+    else:
+        rows = [{"k": vector(r, hd), "v": vector(r, hd)} for _ in range(distinct)]
+        q = vector(r, hd)
+    return {"op": "attend", "q": q, "rows": rows, "order": [r.randrange(distinct) for _ in range(pos + 1)], "first": first, "pos": pos,
+            "details": True}
+
+
+def random_gate(r):
+    gu = []
+    for _ in range(16):
+        g = r.choice((number(r), number(r, 1 << 18), r.randrange(-262200, 262200), 512 * r.randrange(-520, 520) + r.randrange(-1, 2)))
+        gu += [g, number(r)]
+    return {"op": "gate", "activation": r.randrange(2), "gu": gu}
+
+
+def random_inverse_root(r):
+    return {"op": "inverse_root", "sum": max(1, abs(number(r, (1 << 59) - 1)))}
+
+
+def random_division(r):
+    keys = r.choice((1, 2, 255, 256, 257, 65536, 65537, 131072, r.randrange(1, 131073)))
+    l = min(keys << 30, (1 << 30) + r.randrange(1 << r.randrange(1, 48)))
+    return {"op": "division", "sum": l, "keys": keys, "bits": r.randrange(16, 46)}
+
+
+RANDOM = {name[7:]: f for name, f in sorted(globals().items()) if name.startswith("random_")}
+
+
+# ---- chosen cases ----
+
+def edges():
+    r = random.Random("exact/1 edges")
+    out = []
+    add = lambda op, **inputs: out.append({"op": op, **inputs})
+    for wide in (False, True):
+        for y in ([0], [1], [-1], [C], [-C], [[0, 33]], [[C, 32]], [[-C, 32]], [C, -C, 1, -1, 0]):
+            add("quant", wide=wide, y=y)
+        for k in range(30):  # both sides of every power of two, with halves
+            top = 1 << k
+            add("quant", wide=wide, y=[top, -top, top - 1, top // 2, -(top // 2), top // 3, 1, -1, 0])
+            add("quant", wide=wide, y=[min(C, 2 * top - 1), top, -top, top + 1, -(top + top // 2)])
+    for wide in (False, True):  # where one more bit of the factor would round otherwise
+        y = []
+        while len(y) < 12:
+            A = r.randrange(1 << 20, C)
+            v = r.randrange(A)
+            R, s = M.quant_factor(A, wide)
+            if M.rnd(v * R, s) != M.rnd(v * (((32512 if wide else 127) << s + 1) // A), s + 1):
+                y += [A, v]
+                add("quant", wide=wide, y=[A, v, -v])
+    full = (1 << 23) - 1
+    for wide in (False, True):
+        for x, gain, eps in (
+            ([[0, 32]], [[full, 32]], 0), ([[0, 32]], [[0, 32]], (1 << 58) - 1), ([[0, 32]], [[full, 32]], 1),
+            ([[C, 16384]], [[full, 16384]], (1 << 58) - 1), ([[-C, 16384]], [[full, 16384]], 0), ([[C, 16384]], [[1, 16384]], 0),
+            ([[[C, -C], 288]], [[[full, -full, 1], 192]], 1 << 40), ([[1, 64]], [[full, 64]], 0), ([1], [1], 0), ([1], [16384], 0), ([1], [16383], 0),
+            ([-1], [16384], 0), ([[3, 640]], [[16384, 640]], 1717), ([(1 << 22) - 1, 1], [full, full], 0), ([1 << 22, 1, 2, 3, -1, -3], [[full, 6]], 7),
+            ([(1 << 23) - 1, 1, 2, -1, -2, 3], [[full, 6]], 3), ([(1 << 30) - 1, 127, 128, 129, -127, -128, -129], [[full, 7]], 65536),
+        ):
+            add("norm_quant", wide=wide, x=x, gain=gain, eps=eps)
+            if not wide:
+                for s in (-32768, 1, 30, 44, 62, 32767):
+                    add("norm_out", x=x, gain=gain, eps=eps, shift=s)
+    add("norm_out", x=[[C, 64]], gain=[[full, 64]], eps=0, shift=16, y=[[[C, -C], 32]])
+    for wide in (False, True):
+        top = 32512 if wide else 127
+        for K in (32, 576, 1024, 8192, 8224, 14336, 16384, 16416, 28672, 65536, 65568, 131072):
+            add("linear", wide=wide, w=[[[127, K]], [[-127, K]], [[[127, -127], K // 2]]], m=[32767, 32767, 16384], s=[62, 62, 20],
+                q=[[top, K]], mant=65535, exp=0, bias=[(1 << 31) - 1, -(1 << 31) + 1, 0])
+            block = vector(r, 32, 127)
+            add("linear", wide=wide, w=[[[block, K // 32]], [[block[::-1], K // 32]]], m=[20000, 16384], s=[33, 40], q=[[vector(r, 32, top), K // 32]], mant=40000, exp=3)
+            add("linear", wide=wide, w=[[[127, K]], [[-127, K]], [[127, K]]], m=[32767, 32767, 16384], s=[62, 63, 61], q=[[top, K]], mant=65535, exp=0)
+        for s, e in ((1, 0), (0, 0), (-32768, 0), (32767, 22), (63, 1), (62, 0), (-38, -38), (20, -38)):
+            for m in (0, 16384, 32767):
+                add("linear", wide=wide, w=[[[[1, -1, 5, 7], 8]], [[3, 32]]], m=[m, m], s=[s, s], q=[[[9, -top, 4, top], 8]], mant=32768, exp=e, y=[C, -C])
+    for w, em, es in (([127, -127, 0, 1, -1], 32767, 1), ([127, -127, 0, 1, -1], 16384, 14), ([127, -127, 1], 0, 20), ([127, -127, 1, -1], 16384, 15), ([127, -1], 32767, -32768), ([127, -1], 32767, 32767)):
+        add("embed", w=w, em=em, es=es)
+    one = 1 << 30
+    for a, b in (((one, 0), (one, 0)), ((0, one), (0, one)), ((one, one), (one, one)), ((-one, one), (one, -one)), ((0, 0), (one, one)), ((759250125, 759250125), (759250125, 759250125))):
+        add("rotation", coarse=list(a), fine=list(b))
+    for x in ([C, C], [C, -C], [-C, -C], [1, 0], [0, -1], [0, 0]):
+        for t in ([32767, 0], [0, 32767], [-32767, 32767], [23170, 23170], [0, 0], [1, -1], [16384, 16384]):
+            add("rotate", x=x, table=t)
+    for k, v in (([[0, 64]], [[0, 64]]), ([[C, 64]], [[-C, 64]]), ([[[1, -1], 8]], [[2, 16]]), ([[7, 256]], [[[C, 0], 128]])):
+        add("put", k=k, v=v)
+
+    def attend(q, rows, order, first=0, pos=None, details=False):
+        n = len(expand(order))
+        c = {"q": q, "rows": rows, "order": order, "first": first, "pos": n - 1 if pos is None else pos}
+        add("attend", **c, **({"details": True} if details else {}))
+
+    zero = lambda hd: {"k": [[0, hd]], "v": [[0, hd]]}
+    for hd in (16, 64, 256):
+        full_row = {"k": [[C, hd]], "v": [[C, hd]]}
+        other = {"k": [[-C, hd]], "v": [[-C, hd]]}
+        attend([[0, hd]], [zero(hd)], [[0, 37]], details=True)
+        attend([[C, hd]], [full_row, other], [[[0, 1], 20]], details=True)
+        attend([[1, hd]], [full_row, zero(hd)], [0, [1, 300]])
+        attend([[C, hd]], [full_row], [0], details=True)
+        attend([[C, hd]], [zero(hd), full_row], [[0, 255], 1, 0, [1, 5]])  # the best key at a block's end
+    for n in (255, 256, 257, 512, 513):  # blocks
+        rows = [{"k": like_a_model(r, 16, 30000), "v": like_a_model(r, 16, 2**r.uniform(6, 28))} for _ in range(7)]
+        attend(like_a_model(r, 16, 30000), rows, [r.randrange(7) for _ in range(n)])
+    for first in (0, 1, 254, 255, 256, 257, 299):  # windows, down to one key
+        rows = [{"k": like_a_model(r, 32, 20000), "v": like_a_model(r, 32, 20000)} for _ in range(5)]
+        attend(like_a_model(r, 32, 20000), rows, [r.randrange(5) for _ in range(300)], first=first, details=first > 200)
+    for size in (8, 20, 29):  # a window far from the start: keys, not positions, decide t
+        rows = [{"k": like_a_model(r, 16, 20000), "v": [(1 << size) - r.randrange(1 << size - 4) for _ in range(16)]} for _ in range(5)]
+        attend(like_a_model(r, 16, 20000), rows, [[[0, 1, 2, 3, 4, 4, 3, 0], 12500]], first=100000 - 700)
+    for size in (20, 29):  # blocks whose shares differ in size: their sums are rounded
+        rows = [{"k": [[k, 16]], "v": vector(r, 16, 1 << size)} for k in (40000, 30000, 20000, 10000, 35000)]
+        attend([[9000, 16]], rows, [[4, 200], [0, 3], [1, 300], [2, 256], [3, 200], [1, 40]])
+    for x, top in ((27291, 18260), (557, 217144), (3770, 95991), (4810, 85163)):  # distances 30 * 2^16, + 1, 31 * 2^16, 2^21 - 1
+        attend([30000, [x, 15]], [{"k": [[top, 16]], "v": [[5, 16]]}, {"k": [[0, 16]], "v": [[C, 16]]}], [0, 1, 0, 1], details=True)
+    # the format's limit: 131,072 keys; at the cap, all equal; a sink and a flat tail; random; a window at the end
+    hd = 256
+    attend([[1, hd]], [{"k": [[C, hd]], "v": [[C, hd]]}], [[0, 131072]])
+    attend([[[C, -C], hd // 2]], [{"k": [[[C, -C], hd // 2]], "v": [[-C, hd]]}, {"k": [[C, hd]], "v": [[1, hd]]}], [[[0, 1], 65536]])
+    sink = {"k": [[60000, hd]], "v": like_a_model(r, hd, 20000)}
+    tail = [{"k": like_a_model(r, hd, 1000), "v": like_a_model(r, hd, 20000)} for _ in range(15)]
+    attend([[7900, hd]], [sink] + tail, [0, [[1 + i % 15 for i in range(31)], 4228], 1, 2, 3])
+    rows = [{"k": like_a_model(r, 64, 20000), "v": like_a_model(r, 64, 2**r.uniform(4, 29))} for _ in range(61)]
+    attend(like_a_model(r, 64, 9000), rows, [[[r.randrange(61) for _ in range(512)], 256]])
+    attend(like_a_model(r, 64, 9000), rows, [[[r.randrange(61) for _ in range(512)], 256]], first=131072 - 4096 - 77)
+    attend(like_a_model(r, 64, 9000), rows[:8], [[[0, 1, 2, 3, 4, 5, 6, 7], 8192]])  # 65,536: the last count with t = 0
+    attend(like_a_model(r, 64, 9000), rows[:8], [[[0, 1, 2, 3, 4, 5, 6, 7], 8192], 3])
+    for activation in (0, 1):
+        ash = M.ACTIVATIONS[activation][1]
+        gu = []
+        for t in list(range(0, 260)):
+            for d in (-1, 0, 1):
+                gu += [(t << ash) + d, 16384, -(t << ash) + d, -16384]
+        add("gate", activation=activation, gu=gu)
+        gu = []  # ties, and their neighbours, of the last rounding: the table is 1 here
+        for g in (300001, -300001, 262145):
+            for rest in (8191, 8192, 8193):
+                gu += [g, rest * pow(g, -1, 16384) % 16384]
+        add("gate", activation=activation, gu=gu)
+        add("gate", activation=activation, gu=[C, C, -C, C, C, -C, -C, -C, 0, C, 1, C, -1, C, 1, 1, -1, -1, 0, 0, 5000, C, -5000, C])
+    for k in range(59):
+        for d in (-1, 0, 1):
+            if 1 <= (1 << k) + d < 1 << 59:
+                add("inverse_root", sum=(1 << k) + d)
+    add("inverse_root", sum=(1 << 59) - 1)
+    for l, keys in ((1 << 30, 1), (1 << 30, 131072), ((1 << 31) - 1, 2), (1 << 31, 2), ((1 << 32) - 1, 4), (1 << 32, 4), ((1 << 32) + 1, 5), ((1 << 46) - 1, 65536), (1 << 46, 65536),
+                    (1 << 46, 65537), (1 << 47, 131072), ((1 << 47) - 1, 131072), (((1 << 31) + (1 << 24)) << 15, 131072)):
+        for b in (16, 30, 45):
+            add("division", sum=l, keys=keys, bits=b)
+    found = 0
+    while found < 8:  # where one bit less of l would give another Z
+        l = r.randrange(1 << 31, 1 << 32)
+        l1 = 127 * (l >> 1)
+        if (1 << M.bits(l1) + 23) // l1 != M.division(l, 4, 30)[0]:
+            add("division", sum=l, keys=4, bits=30)
+            found += 1
+    for op, f in RANDOM.items():
+        for _ in range(4 if op == "attend" else 12):
+            out.append(f(r))
+    return out
+
+
+# ---- the C program ----
+
+class Program:
+    """Answers cases; use as a context."""
+
+    def __init__(self, path):
+        self.p = subprocess.Popen([path, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.p.stdin.close()
+        self.p.wait()
+
+    def answer(self, case):
+        json.dump({k: v for k, v in case.items() if k != "out"}, self.p.stdin)
+        self.p.stdin.write("\n")
+        self.p.stdin.flush()
+        return json.loads(self.p.stdout.readline())
+
+
+def packed(items):
+    """A long list that repeats its first few integers over and over, as one pair."""
+    for p in (1, 2, 3, 6):
+        if len(items) >= 60 and len(items) % p == 0 and items == items[:p] * (len(items) // p):
+            return [[items[:p], len(items) // p]]
+    return items
+
+
+def line_of(case):
+    return json.dumps(case, separators=(",", ":"))
+
+
+def write(program):
+    cases = edges()
+    with Program(program) as c:
+        for i, case in enumerate(cases):
+            out, wanted = c.answer(case), expect(case)
+            if out != wanted:
+                sys.exit(f"case {i}, {line_of(case)[:300]}: the model has {str(wanted)[:300]}")
+            case["out"] = {k: packed(v) if isinstance(v, list) else v for k, v in out.items()}
+    with open(os.path.join(HERE, "ops.json"), "w", encoding="utf-8") as f:
+        f.write("[\n" + ",\n".join(map(line_of, cases)) + "\n]\n")
+    print(len(cases), "cases")
+
+
+def check():
+    """Returns how many outputs were compared."""
+    with open(os.path.join(HERE, "ops.json"), encoding="utf-8") as f:
+        cases = json.load(f)
+    wanted = lambda case: {k: expand(v) if isinstance(v, list) else v for k, v in case["out"].items()}
+    bad = [i for i, case in enumerate(cases) if expect(case) != wanted(case)]
+    for i in bad:
+        print(f"ops.json: case {i}, {cases[i]['op']}, is not what model.py gives", file=sys.stderr)
+    return len(cases), len(bad)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["write"]:
+        write(sys.argv[2])
+    else:
+        sys.exit(check()[1] != 0)
