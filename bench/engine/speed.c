@@ -185,10 +185,7 @@ int main(int argc, char **argv) {
                                           .context = CONTEXT,
                                           .batch = 512,
                                           .threads = threads};
-    side[1] = (struct side){.name = "llama.cpp", .batch = PREFILL};
-    if (!plugin->load(&side[1].rt, &c, why)) {
-        die(why);
-    }
+    /* the plugin holds one model: first the vocabulary, which nobody asks here, then the other */
     c.backend = kernel;
     if (asy_file_map(&file, argv[2], &reason) != ASY_OK) {
         die(reason.text);
@@ -198,6 +195,12 @@ int main(int argc, char **argv) {
         die(why);
     }
     side[0].batch = c.batch;
+    c.batch = 512;
+    c.backend = backend;
+    side[1] = (struct side){.name = "llama.cpp", .batch = PREFILL};
+    if (!plugin->load(&side[1].rt, &c, why)) {
+        die(why);
+    }
     round_of(&side[0], 0); /* pages in, clocks up */
     round_of(&side[1], 0);
     for (uint32_t r = 0; r < rounds; r++) {
