@@ -34,7 +34,7 @@ all:
 -include .deps/paths.mk
 
 # One module = one folder = one static library. module.mk names DEPS (modules), PKGS (pkg-config), LIBS
-# (linker flags), PROTOS (schema/<name>.proto it owns).
+# (linker flags), PROTOS (schema/<name>.proto it owns), SKIP (sources that are not for this machine).
 MODULES := $(patsubst src/%/module.mk,%,$(wildcard src/*/module.mk))
 APPS    := $(patsubst apps/%/module.mk,%,$(wildcard apps/*/module.mk))
 define read
@@ -42,12 +42,14 @@ DEPS :=
 PKGS :=
 LIBS :=
 PROTOS :=
+SKIP :=
 CFLAGS_EXTRA :=
 include $(2)/module.mk
 $(1)_DEPS := $$(DEPS)
 $(1)_PKGS := $$(PKGS)
 $(1)_LIBS := $$(LIBS)
 $(1)_PROTOS := $$(PROTOS)
+$(1)_SKIP := $$(SKIP)
 $(1)_CFLAGS := $$(CFLAGS_EXTRA)
 endef
 $(foreach m,$(MODULES),$(eval $(call read,$(m),src/$(m))))
@@ -72,7 +74,7 @@ $(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c
 	$(Q)$(CC) $(filter-out -Werror -Wcast-qual -Wconversion,$(ASYFLAGS)) $(OPT) -c $< -o $@
 
 define module
-$(1)_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard src/$(1)/*.c)) $(patsubst %,$(B)/gen/schema/%.pb-c.o,$($(1)_PROTOS))
+$(1)_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $($(1)_SKIP:%=src/$(1)/%),$(wildcard src/$(1)/*.c))) $(patsubst %,$(B)/gen/schema/%.pb-c.o,$($(1)_PROTOS))
 $(B)/lib/$(1).a: $$($(1)_OBJ)
 	@mkdir -p $$(@D); rm -f $$@
 	$(Q)$(AR) rcs $$@ $$^

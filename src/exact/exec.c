@@ -11,7 +11,9 @@ static uint64_t head_len(const struct asy_exact_info *i, uint32_t context) {
 static uint32_t pad_context(uint32_t context) {
     return (context + EXACT_BLOCK - 1) / EXACT_BLOCK * EXACT_BLOCK;
 }
-static uint64_t scratch_len(uint32_t context) { return 12ull * context + 4ull * ASY_EXACT_MAX_DIM; }
+static uint64_t scratch_len(uint32_t context) {
+    return (4ull * EXACT_QUERIES + 8) * context + 4ull * ASY_EXACT_MAX_DIM;
+}
 
 uint32_t asy_exact_logits_stride(const struct asy_exact_model *m) {
     return pad_rows(m->info.vocab);
@@ -108,11 +110,10 @@ enum asy_err asy_exact_new(struct asy_exact **ret_exact, const struct asy_exact_
     struct sizes s = sizes_of(model, config);
     *x = (struct asy_exact){.model = model,
                             .ops = ops,
+                            .kernel = ops->kernel,
                             .config = *config,
                             .pool = pool,
                             .context = pad_context(config->context)};
-    enum asy_err named = asy_exact_kernel_parse(&x->kernel, asy_bytes_cstr(ops->name));
-    ASY_ASSERT(named == ASY_OK);
     x->entries = asy_alloc_aligned(s.entries, EXACT_ALIGN);
     for (uint32_t r = 0; r < model->ropes; r++) {
         x->rope[r] = asy_alloc_aligned(s.rope, EXACT_ALIGN);
@@ -138,7 +139,8 @@ enum asy_err asy_exact_new(struct asy_exact **ret_exact, const struct asy_exact_
         x->scratch[i] = (struct scratch){
             .share = (uint64_t *)(void *)at,
             .score = (int32_t *)(void *)(at + 8ull * x->context),
-            .row = (int32_t *)(void *)(at + 12ull * x->context),
+            .stride = x->context,
+            .row = (int32_t *)(void *)(at + (4ull * EXACT_QUERIES + 8) * x->context),
         };
     }
     *ret_exact = x;
@@ -295,10 +297,19 @@ static void attend(struct asy_exact *x, uint32_t t, uint32_t kv_head, uint32_t t
         first = row->pos - i->window + 1;
     }
     struct kv kv = exact_kv_of(x, row->slot, x->layer_index, kv_head);
+    struct query queries[EXACT_QUERIES];
+    uint32_t n = 0;
     for (uint32_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
-        x->ops->attend(i->head_dim, &kv, x->qkv + (size_t)t * qkv_stride(i) + h * i->head_dim,
-                       first, row->pos, x->o + (size_t)t * queries_of(i) + h * i->head_dim,
-                       &x->scratch[thread]);
+        queries[n++] = (struct query){
+            .q = x->qkv + (size_t)t * qkv_stride(i) + h * i->head_dim,
+            .o = x->o + (size_t)t * queries_of(i) + h * i->head_dim,
+            .first = first,
+            .pos = row->pos,
+        };
+        if (n == EXACT_QUERIES || h + 1 == (kv_head + 1) * group) {
+            x->ops->attend(i->head_dim, &kv, queries, n, &x->scratch[thread]);
+            n = 0;
+        }
     }
 }
 

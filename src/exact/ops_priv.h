@@ -9,6 +9,9 @@
  *   keys     int8 [pos / 16][head_dim / 4][16][4]
  *   values   int8 [pos / 4][head_dim][4]
  *   a quantised row: what the kernel likes, at most 2 * cols bytes
+ * Kernels read keys, values and their scales in whole groups of 16 positions, of which some may be
+ * stale or not written yet, and then leave no trace. Widths: cols, dim and inner are multiples of
+ * 32, head_dim one of 16.
  */
 #ifndef ASY_EXACT_OPS_PRIV_H
 #define ASY_EXACT_OPS_PRIV_H
@@ -23,12 +26,13 @@
 #define EXACT_BLOCK    256u            /* positions of one block of P*V */
 #define EXACT_WEIGHT   15              /* bits of a P*V weight */
 #define EXACT_SEGMENTS 256u            /* of an activation table */
+#define EXACT_QUERIES  8u              /* most queries of one call of attend */
 
 /* y[n] = requant(sum over k of w[n][k] * q[k]) + bias[n] */
 struct linear {
     uint32_t rows;       /* real ones */
     uint32_t cols;       /* a multiple of 32 */
-    uint8_t shift;       /* by which the sum over a wide input is rounded */
+    uint8_t shift;       /* by which the sum over a wide input is rounded; in [4, 8] */
     bool wide;           /* its input has 16 bits: two limbs */
     const int8_t *w;     /* tiles */
     const int16_t *m;    /* [rows padded]: 0, or [2^14, 2^15) */
@@ -78,15 +82,23 @@ struct kv {
     int32_t *v_max;
 };
 
+/* One query head at one position: it attends to the keys [first, pos]. */
+struct query {
+    const int32_t *q; /* [head_dim] */
+    int32_t *o;       /* [head_dim] */
+    uint32_t first, pos;
+};
+
 /* What attention works on: one per thread. */
 struct scratch {
-    int32_t *score;  /* [context padded to EXACT_BLOCK] */
-    uint64_t *share; /* the same */
+    int32_t *score;  /* [EXACT_QUERIES][stride] */
+    uint64_t *share; /* [stride]; the scalar kernel's */
+    uint32_t stride; /* positions: the context, padded to EXACT_BLOCK */
     int32_t *row;    /* [ASY_EXACT_MAX_DIM] */
 };
 
 struct ops {
-    const char *name;
+    enum asy_exact_kernel kernel;
     /* RMSNorm and quantisation */
     void (*norm_quant)(const struct norm *n, const int32_t *x, bool wide, struct quant *ret_q,
                        int32_t *row);
@@ -100,12 +112,15 @@ struct ops {
     void (*rope)(uint32_t head_dim, const int16_t *table, int32_t *x);
     void (*put)(uint32_t head_dim, const struct kv *kv, const int32_t *k, const int32_t *v,
                 uint32_t pos);
-    /* one query head over the keys [first, pos] */
-    void (*attend)(uint32_t head_dim, const struct kv *kv, const int32_t *q, uint32_t first,
-                   uint32_t pos, int32_t *o, const struct scratch *s);
+    /* Queries over the same keys and values: heads that share them, positions of a sequence, or
+     * both. count <= EXACT_QUERIES; together they cost less memory traffic, the result is that of
+     * each alone. */
+    void (*attend)(uint32_t head_dim, const struct kv *kv, const struct query *queries,
+                   uint32_t count, const struct scratch *s);
     /* h[i] = act(g[i]) * u[i] for pairs g0 u0 g1 u1 ... */
     void (*gate)(enum asy_exact_activation act, const int32_t *gu, uint32_t count, int32_t *h);
 };
+
 /* Pieces of the scalar kernel, for what must see between its operators.
  * exact_quant_row: a row as int16 values, whether they have 8 or 16 bits; max as in exact.md 4.2.
  * exact_norm_core: y of 4.3; returns S.
@@ -119,9 +134,10 @@ struct shares {
 struct shares exact_shares(uint32_t head_dim, const struct kv *kv, const int32_t *q, uint32_t first,
                            uint32_t pos, const struct scratch *scratch);
 
-/* NULL: not built in, or this machine cannot run it. */
-const struct ops *exact_ops(enum asy_exact_kernel kernel);
 extern const struct ops exact_ops_scalar, exact_ops_avx2, exact_ops_avx512, exact_ops_neon;
+/* The operators of a kernel, of the best one for AUTO. NULL: not built in, or this machine cannot
+ * run it. */
+const struct ops *exact_ops(enum asy_exact_kernel kernel);
 
 /* ---- tables (exact.md section 7) ---- */
 

@@ -151,9 +151,10 @@ struct shares exact_shares(uint32_t head_dim, const struct kv *kv, const int32_t
     return r;
 }
 
-static void op_attend(uint32_t head_dim, const struct kv *kv, const int32_t *q, uint32_t first,
-                      uint32_t pos, int32_t *o, const struct scratch *scratch) {
-    struct shares shares = exact_shares(head_dim, kv, q, first, pos, scratch);
+static void attend_one(uint32_t head_dim, const struct kv *kv, const struct query *query,
+                       const struct scratch *scratch) {
+    const uint32_t first = query->first, pos = query->pos;
+    struct shares shares = exact_shares(head_dim, kv, query->q, first, pos, scratch);
     int bits[ASY_EXACT_MAX_POSITIONS / EXACT_BLOCK], most = 0;
     for (uint32_t b = first / EXACT_BLOCK; b <= pos / EXACT_BLOCK; b++) {
         uint32_t from = b * EXACT_BLOCK > first ? b * EXACT_BLOCK : first;
@@ -184,7 +185,14 @@ static void op_attend(uint32_t head_dim, const struct kv *kv, const int32_t *q, 
     }
     struct divide d = attend_divide(shares.sum, pos - first + 1, most);
     for (uint32_t i = 0; i < head_dim; i++) {
-        o[i] = cap(round_shift(acc[i] * d.factor, d.shift));
+        query->o[i] = cap(round_shift(acc[i] * d.factor, d.shift));
+    }
+}
+
+static void op_attend(uint32_t head_dim, const struct kv *kv, const struct query *queries,
+                      uint32_t count, const struct scratch *scratch) {
+    for (uint32_t i = 0; i < count; i++) {
+        attend_one(head_dim, kv, &queries[i], scratch);
     }
 }
 
@@ -203,5 +211,14 @@ static void op_gate(enum asy_exact_activation act, const int32_t *gu, uint32_t c
     }
 }
 
-const struct ops exact_ops_scalar = {"scalar", op_norm_quant, op_norm_out, op_quant, op_linear,
-                                     op_rope,  op_put,        op_attend,   op_gate};
+const struct ops exact_ops_scalar = {
+    .kernel = ASY_EXACT_SCALAR,
+    .norm_quant = op_norm_quant,
+    .norm_out = op_norm_out,
+    .quant = op_quant,
+    .linear = op_linear,
+    .rope = op_rope,
+    .put = op_put,
+    .attend = op_attend,
+    .gate = op_gate,
+};
