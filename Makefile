@@ -3,6 +3,7 @@
 # make run        start a whole market on this machine and keep it up
 # make demo       the same, and exit after the first settlement
 # make bench      print the benchmarks
+# make model      convert the default model for the exact engine: build/models/
 # make fuzz       every fuzz target for FUZZ_SECS seconds (needs clang)
 #
 # V=1 shows the commands. CC=clang-14 and SAN=address,undefined or SAN=thread build into folders of their own.
@@ -99,6 +100,17 @@ APPBIN := $(APPS:%=$(B)/bin/%)
 all: $(APPBIN) $(MODULES:%=$(B)/lib/%.a)
 	@$(if $(filter assay,$(APPS)),ln -sfn $(patsubst $(BUILD)/%,%,$(B))/bin/assay $(BUILD)/assay)
 
+# ---- the default model for the exact engine: made once, for all compilers
+ifneq ($(and $(MODEL_GGUF),$(LLAMA_LIB),$(filter assay,$(APPS))),)
+MODEL_EXACT := $(BUILD)/models/$(basename $(notdir $(MODEL_GGUF))).exact
+$(MODEL_EXACT): $(MODEL_GGUF) $(wildcard src/convert/*.[ch] src/exact/file.c src/exact/rows.c) | $(B)/bin/assay $(B)/lib/assay-llama.so
+	@mkdir -p $(@D)
+	$(call say,MODEL,$@)
+	$(Q)$(B)/bin/assay models convert $(MODEL_GGUF) $@ >$@.log
+endif
+model: $(MODEL_EXACT)
+.PHONY: model
+
 # ---- unit tests: one program each
 TESTS := $(wildcard src/*/test/test_*.c)
 define test
@@ -134,7 +146,7 @@ check:
 	@$(MAKE) --no-print-directory -j$(JOBS) check-built
 	@$(MAKE) --no-print-directory check-installed
 .PHONY: check-built check-installed
-check-built: all $(TESTBIN) $(REPLAYBIN)
+check-built: all $(TESTBIN) $(REPLAYBIN) $(MODEL_EXACT)
 check-installed: all $(TESTBIN) $(REPLAYBIN)
 	@tools/run-tests --build $(B) tools/layers tools/lint $(TESTBIN) $(REPLAYBIN) \
 	    $(if $(SAN),,contracts/tools/test.sh) $(sort $(wildcard tests/test_*))

@@ -24,6 +24,7 @@ int cmd_credit(int argc, char **argv);
 int cmd_usage(int argc, char **argv);
 int cmd_admin(int argc, char **argv);
 int cmd_wallet(int argc, char **argv);
+int cmd_exact(int argc, char **argv);
 
 /* ---- keys.c: what the programs share about keys and files ------------------------------------ */
 

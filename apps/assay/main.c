@@ -23,11 +23,12 @@ static int cmd_engine_worker(int argc, char **argv) {
 static const struct command commands[] = {
     {"up", "run a whole market on this machine: chain, gateway, nodes", cmd_up},
     {"chat", "ask a model", cmd_chat},
-    {"models", "list the models that are served now", cmd_models},
+    {"models", "list the models that are served now; convert one", cmd_models},
     {"nodes", "list the nodes of a gateway", cmd_nodes},
     {"jobs", "list your jobs", cmd_jobs},
     {"job", "show one job", cmd_job},
     {"receipt", "fetch the receipt of a job", cmd_receipt},
+    {"exact", "run and measure models of the exact engine", cmd_exact},
     {"verify", "check a receipt or a settled lane, offline", cmd_verify},
     {"credit", "show what is left of your money", cmd_credit},
     {"usage", "show what you have used", cmd_usage},

@@ -281,4 +281,111 @@ ASY_MUST_USE enum asy_err asy_gguf_parse(struct asy_gguf *ret_gguf, struct asy_b
 ASY_MUST_USE enum asy_err asy_gguf_read(struct asy_gguf *ret_gguf, const char *path,
                                         struct asy_why *reterr_why);
 
+/* All of a GGUF file, in memory of the caller's: its keys, and its tensors as they are stored. */
+struct asy_gguf_file;
+struct asy_gguf_tensor {
+    struct asy_bytes name;
+    uint32_t dims;         /* in [1, 4] */
+    uint64_t dim[4];       /* dim[0] elements lie together: a row; unused ones are 1; no product
+                            * overflows */
+    uint32_t type;         /* ggml's number: see asy_llama_type */
+    struct asy_bytes data; /* from its first byte up to the end of the file, other tensors too */
+};
+/* Keeps the memory, until asy_gguf_close.
+ * errors: SYNTAX, also when it is cut off; UNSUPPORTED another version; TOO_LONG more than 65,536
+ *         records or tensors; RANGE a tensor's dimensions */
+ASY_MUST_USE enum asy_err asy_gguf_open(struct asy_gguf_file **ret_file, struct asy_bytes file,
+                                        struct asy_why *reterr_why);
+void asy_gguf_close(struct asy_gguf_file *f); /* NULL is fine */
+/* What there is, by index. */
+size_t asy_gguf_tensors(const struct asy_gguf_file *f);
+const struct asy_gguf_tensor *asy_gguf_tensor_at(const struct asy_gguf_file *f, size_t index);
+size_t asy_gguf_keys(const struct asy_gguf_file *f);
+struct asy_bytes asy_gguf_key_at(const struct asy_gguf_file *f, size_t index);
+/* The value of a key: a not negative integer below 2^31; a float; a text; an array of bools, one
+ * byte each. An array of equal numbers counts as that number. errors: NOT_FOUND, TYPE */
+ASY_MUST_USE enum asy_err asy_gguf_u32(uint32_t *ret, const struct asy_gguf_file *f,
+                                       const char *key);
+ASY_MUST_USE enum asy_err asy_gguf_f32(float *ret, const struct asy_gguf_file *f, const char *key);
+ASY_MUST_USE enum asy_err asy_gguf_text(struct asy_bytes *ret, const struct asy_gguf_file *f,
+                                        const char *key);
+ASY_MUST_USE enum asy_err asy_gguf_bools(struct asy_bytes *ret, const struct asy_gguf_file *f,
+                                         const char *key);
+/* Appends a GGUF file with the same keys and no tensors: what tokenizers and templates need.
+ * errors: TOO_LONG */
+ASY_MUST_USE enum asy_err asy_gguf_without_tensors(struct asy_buf *buf,
+                                                   const struct asy_gguf_file *f);
+
+/* ---- llama.cpp in this process ---------------------------------------------------------------
+ *
+ * For commands that a person runs on files of his own: converting a model, measuring one against
+ * floats, tokenizing. A file that libllama cannot stand may end the process, so nothing that serves
+ * strangers uses this. One thread. */
+
+struct asy_llama;
+/* asy_llama_open loads the plugin. errors: NOT_FOUND; VERSION it is of another build */
+ASY_MUST_USE enum asy_err asy_llama_open(struct asy_llama **ret_llama, const char *plugin,
+                                         struct asy_why *reterr_why);
+void asy_llama_free(struct asy_llama *l); /* NULL is fine */
+
+/* How ggml stores numbers: block_count of them together in block_len bytes. */
+struct asy_llama_type {
+    const char *name; /* "q4_1" */
+    uint32_t block_count, block_len;
+};
+/* errors: NOT_FOUND no such type, or none that can be read as floats */
+ASY_MUST_USE enum asy_err asy_llama_type(const struct asy_llama *l, struct asy_llama_type *ret_type,
+                                         uint32_t type);
+/* Whole blocks as floats; the type is one that asy_llama_type knows. */
+void asy_llama_floats(const struct asy_llama *l, uint32_t type, float *ret, const uint8_t *data,
+                      size_t count);
+
+/* A tokenizer, from a GGUF file with or without tensors. errors: UNSUPPORTED, IO */
+struct asy_llama_vocab;
+ASY_MUST_USE enum asy_err asy_llama_vocab_new(struct asy_llama_vocab **ret_vocab,
+                                              const struct asy_llama *l, struct asy_bytes gguf,
+                                              struct asy_why *reterr_why);
+void asy_llama_vocab_free(struct asy_llama_vocab *v); /* NULL is fine */
+uint32_t asy_llama_vocab_count(const struct asy_llama_vocab *v);
+/* The token that every text begins with, false where there is none; one that ends an answer. */
+bool asy_llama_vocab_first(const struct asy_llama_vocab *v, uint32_t *ret_id);
+bool asy_llama_vocab_end(const struct asy_llama_vocab *v, uint32_t id);
+/* Plain text: nothing is put in front, and spelled-out special tokens stay text.
+ * out:    ret_ids: to be freed by asy_free
+ * errors: TOO_LONG above 1 GiB; INTERNAL */
+ASY_MUST_USE enum asy_err asy_llama_tokenize(const struct asy_llama_vocab *v, uint32_t **ret_ids,
+                                             size_t *ret_count, struct asy_bytes text);
+/* The bytes that a token stands for: how many, none for control tokens and where cap is too small.
+ */
+size_t asy_llama_piece(const struct asy_llama_vocab *v, char *ret, size_t cap, uint32_t id);
+
+/* A float model, one sequence. errors: UNSUPPORTED it cannot be loaded */
+struct asy_llama_model;
+struct asy_llama_model_config {
+    const char *path;
+    uint32_t context, batch, threads;
+    bool half; /* keys and values in 16 bits, as llama.cpp runs by default; else in 32 */
+    /* The residual behind each layer, [rows][columns]; NULL: not wanted. */
+    void (*on_residual)(void *arg, uint32_t layer, const float *values, uint32_t rows,
+                        uint32_t columns);
+    void *arg;
+};
+ASY_MUST_USE enum asy_err asy_llama_model_new(struct asy_llama_model **ret_model,
+                                              const struct asy_llama *l,
+                                              const struct asy_llama_model_config *config,
+                                              struct asy_why *reterr_why);
+void asy_llama_model_free(struct asy_llama_model *m); /* NULL is fine */
+uint32_t asy_llama_model_vocab(const struct asy_llama_model *m);
+/* Computes ids, at most `batch` of them, at the positions from `from` on; 0 begins anew.
+ * out:    ret_logits: [count][vocab], valid until the next step
+ * errors: INTERNAL */
+ASY_MUST_USE enum asy_err asy_llama_model_step(struct asy_llama_model *m, const float **ret_logits,
+                                               const uint32_t *ids, uint32_t from, uint32_t count,
+                                               struct asy_why *reterr_why);
+/* Writes a model file anew with its weights as "F32", "Q8_0", "Q4_0" or "Q4_K_M".
+ * errors: UNSUPPORTED */
+ASY_MUST_USE enum asy_err asy_llama_requantize(const struct asy_llama *l, const char *from,
+                                               const char *to, const char *type, uint32_t threads,
+                                               struct asy_why *reterr_why);
+
 #endif

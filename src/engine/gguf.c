@@ -37,8 +37,9 @@ struct record {
     struct asy_bytes key;
     struct asy_bytes all; /* key, type and value, as they stand in the file */
     uint32_t type;
-    struct asy_bytes value; /* scalars: their bytes; strings: the text */
-    uint64_t count;         /* of an array's elements */
+    struct asy_bytes value;    /* scalars: their bytes; strings: the text */
+    uint64_t count;            /* of an array's elements */
+    struct asy_bytes elements; /* behind their type (4 bytes) and count (8) */
 };
 
 /* ---- reading: AGAIN means the input ends here
@@ -79,6 +80,7 @@ static enum asy_err skip_array(struct record *r, struct asy_bytes *in) {
     struct asy_bytes skipped;
     ASY_TRY(take_u32(&type, in));
     ASY_TRY(take_u64(&r->count, in));
+    r->elements = *in;
     if (type >= GGUF_TYPE_COUNT) {
         return ASY_ERR_SYNTAX;
     }
@@ -199,40 +201,247 @@ static enum asy_err fill(struct asy_gguf *g, struct record *records, size_t coun
     return digest_tokenizer(g, records, count, why);
 }
 
-enum asy_err asy_gguf_parse(struct asy_gguf *ret_gguf, struct asy_bytes head, struct asy_why *why) {
+/* The part in front of the records. errors: AGAIN, SYNTAX, UNSUPPORTED, TOO_LONG */
+static enum asy_err take_counts(uint64_t *ret_tensors, uint64_t *ret_records, struct asy_bytes *in,
+                                struct asy_why *why) {
     struct asy_bytes magic;
     uint32_t version;
-    uint64_t tensor_count, count;
-    ASY_TRY(take(&magic, &head, 4));
+    ASY_TRY(take(&magic, in, 4));
     if (memcmp(magic.p, "GGUF", 4) != 0) {
         return asy_why_set(why, ASY_ERR_SYNTAX, NULL, "not a GGUF file");
     }
-    ASY_TRY(take_u32(&version, &head));
+    ASY_TRY(take_u32(&version, in));
     if (version != 2 && version != 3) {
         return asy_why_set(why, ASY_ERR_UNSUPPORTED, NULL,
                            "GGUF version %u is not read here, or the file is big-endian", version);
     }
-    ASY_TRY(take_u64(&tensor_count, &head));
-    ASY_TRY(take_u64(&count, &head));
-    if (count > GGUF_MAX_RECORDS) {
+    ASY_TRY(take_u64(ret_tensors, in));
+    ASY_TRY(take_u64(ret_records, in));
+    if (*ret_records > GGUF_MAX_RECORDS) {
         return asy_why_set(why, ASY_ERR_TOO_LONG, NULL, "more than %u records", GGUF_MAX_RECORDS);
     }
-    struct record *records = asy_alloc((size_t)count * sizeof *records);
+    return ASY_OK;
+}
+
+static enum asy_err take_records(struct record *ret_records, uint64_t count, struct asy_bytes *in,
+                                 struct asy_why *why) {
     enum asy_err err = ASY_OK;
     for (uint64_t i = 0; i < count && err == ASY_OK; i++) {
-        err = take_record(&records[i], &head);
+        err = take_record(&ret_records[i], in);
     }
+    return err == ASY_OK || err == ASY_ERR_AGAIN
+               ? err
+               : asy_why_set(why, err, NULL, "a record of a type that is not known here");
+}
+
+enum asy_err asy_gguf_parse(struct asy_gguf *ret_gguf, struct asy_bytes head, struct asy_why *why) {
+    uint64_t tensor_count, count;
+    ASY_TRY(take_counts(&tensor_count, &count, &head, why));
+    struct record *records = asy_alloc((size_t)count * sizeof *records);
     struct asy_gguf gguf;
+    enum asy_err err = take_records(records, count, &head, why);
     if (err == ASY_OK) {
         err = fill(&gguf, records, (size_t)count, why);
-    } else if (err != ASY_ERR_AGAIN) {
-        err = asy_why_set(why, err, NULL, "a record of a type that is not known here");
     }
     asy_free(records);
     if (err == ASY_OK) {
         *ret_gguf = gguf;
     }
     return err;
+}
+
+/* ---- a whole file in memory ---- */
+
+struct asy_gguf_file {
+    struct record *records;
+    size_t record_count;
+    struct asy_bytes records_text; /* all of them, as they stand in the file */
+    struct asy_gguf_tensor *tensors;
+    size_t tensor_count;
+};
+
+static enum asy_err take_tensor(struct asy_gguf_tensor *ret_t, uint64_t *ret_offset,
+                                struct asy_bytes *in) {
+    struct asy_gguf_tensor t = {.dim = {1, 1, 1, 1}};
+    uint64_t elements = 1;
+    ASY_TRY(take_string(&t.name, in));
+    ASY_TRY(take_u32(&t.dims, in));
+    if (t.dims < 1 || t.dims > ASY_COUNT(t.dim)) {
+        return ASY_ERR_RANGE;
+    }
+    for (uint32_t i = 0; i < t.dims; i++) {
+        ASY_TRY(take_u64(&t.dim[i], in));
+        if (t.dim[i] == 0 || !asy_mul_u64(&elements, elements, t.dim[i])) {
+            return ASY_ERR_RANGE;
+        }
+    }
+    ASY_TRY(take_u32(&t.type, in));
+    ASY_TRY(take_u64(ret_offset, in));
+    *ret_t = t;
+    return ASY_OK;
+}
+
+static const struct record *find(const struct asy_gguf_file *f, const char *key) {
+    for (size_t i = 0; i < f->record_count; i++) {
+        if (key_is(&f->records[i], key)) {
+            return &f->records[i];
+        }
+    }
+    return NULL;
+}
+
+/* Tensors' data begins at the first multiple of the alignment behind their names. */
+static enum asy_err take_tensors(struct asy_gguf_file *f, struct asy_bytes file,
+                                 struct asy_bytes *in, struct asy_why *why) {
+    uint32_t alignment = 32;
+    const struct record *r = find(f, "general.alignment");
+    if (r != NULL && (!as_u32(&alignment, r) || alignment == 0)) {
+        return asy_why_set(why, ASY_ERR_SYNTAX, NULL, "general.alignment is no alignment");
+    }
+    uint64_t *offsets = asy_alloc(f->tensor_count * sizeof *offsets);
+    enum asy_err err = ASY_OK;
+    for (size_t i = 0; i < f->tensor_count && err == ASY_OK; i++) {
+        err = take_tensor(&f->tensors[i], &offsets[i], in);
+    }
+    uint64_t at = file.n - in->n, start = (at + alignment - 1) / alignment * alignment;
+    for (size_t i = 0; i < f->tensor_count && err == ASY_OK; i++) {
+        if (start > file.n || offsets[i] > file.n - start) {
+            err = ASY_ERR_AGAIN;
+        } else {
+            size_t from = (size_t)(start + offsets[i]);
+            f->tensors[i].data = asy_bytes_of(file.p + from, file.n - from);
+        }
+    }
+    asy_free(offsets);
+    return err == ASY_ERR_RANGE
+               ? asy_why_set(why, err, NULL, "the dimensions of a tensor are impossible")
+               : err;
+}
+
+enum asy_err asy_gguf_open(struct asy_gguf_file **ret_file, struct asy_bytes file,
+                           struct asy_why *why) {
+    struct asy_bytes in = file;
+    uint64_t tensor_count, record_count;
+    enum asy_err err = take_counts(&tensor_count, &record_count, &in, why);
+    if (err == ASY_OK && tensor_count > GGUF_MAX_RECORDS) {
+        err = asy_why_set(why, ASY_ERR_TOO_LONG, NULL, "more than %u tensors", GGUF_MAX_RECORDS);
+    }
+    struct asy_gguf_file *f = NULL;
+    if (err == ASY_OK) {
+        f = asy_alloc(sizeof *f);
+        *f = (struct asy_gguf_file){.record_count = (size_t)record_count,
+                                    .tensor_count = (size_t)tensor_count};
+        f->records = asy_alloc(f->record_count * sizeof *f->records);
+        f->tensors = asy_alloc(f->tensor_count * sizeof *f->tensors);
+        const uint8_t *begin = in.p;
+        err = take_records(f->records, record_count, &in, why);
+        f->records_text = asy_bytes_of(begin, (size_t)(in.p - begin));
+    }
+    if (err == ASY_OK) {
+        err = take_tensors(f, file, &in, why);
+    }
+    if (err == ASY_ERR_AGAIN) {
+        err = asy_why_set(why, ASY_ERR_SYNTAX, NULL, "the file is cut off");
+    }
+    if (err != ASY_OK) {
+        asy_gguf_close(f);
+        return err;
+    }
+    *ret_file = f;
+    return ASY_OK;
+}
+
+void asy_gguf_close(struct asy_gguf_file *f) {
+    if (f != NULL) {
+        asy_free(f->records);
+        asy_free(f->tensors);
+        asy_free(f);
+    }
+}
+
+size_t asy_gguf_tensors(const struct asy_gguf_file *f) { return f->tensor_count; }
+const struct asy_gguf_tensor *asy_gguf_tensor_at(const struct asy_gguf_file *f, size_t index) {
+    return &f->tensors[index];
+}
+size_t asy_gguf_keys(const struct asy_gguf_file *f) { return f->record_count; }
+struct asy_bytes asy_gguf_key_at(const struct asy_gguf_file *f, size_t index) {
+    return f->records[index].key;
+}
+
+/* The one value of a scalar, or of an array whose elements are all equal. */
+static bool single(struct record *ret_r, const struct record *r) {
+    struct record one = *r;
+    if (r->type == GGUF_ARRAY) {
+        uint32_t type = asy_le32_get(r->elements.p - 12);
+        size_t len = type_len[type];
+        if (r->count == 0 || len == 0) {
+            return false;
+        }
+        one.type = type;
+        one.value = asy_bytes_of(r->elements.p, len);
+        for (uint64_t i = 1; i < r->count; i++) {
+            if (memcmp(r->elements.p + i * len, one.value.p, len) != 0) {
+                return false;
+            }
+        }
+    }
+    *ret_r = one;
+    return true;
+}
+
+enum asy_err asy_gguf_u32(uint32_t *ret, const struct asy_gguf_file *f, const char *key) {
+    struct record one;
+    const struct record *r = find(f, key);
+    if (r == NULL) {
+        return ASY_ERR_NOT_FOUND;
+    }
+    return single(&one, r) && as_u32(ret, &one) ? ASY_OK : ASY_ERR_TYPE;
+}
+
+enum asy_err asy_gguf_f32(float *ret, const struct asy_gguf_file *f, const char *key) {
+    struct record one;
+    const struct record *r = find(f, key);
+    if (r == NULL) {
+        return ASY_ERR_NOT_FOUND;
+    }
+    if (!single(&one, r) || one.type != GGUF_F32) {
+        return ASY_ERR_TYPE;
+    }
+    uint32_t bits = asy_le32_get(one.value.p);
+    memcpy(ret, &bits, sizeof bits);
+    return ASY_OK;
+}
+
+enum asy_err asy_gguf_text(struct asy_bytes *ret, const struct asy_gguf_file *f, const char *key) {
+    const struct record *r = find(f, key);
+    if (r == NULL) {
+        return ASY_ERR_NOT_FOUND;
+    }
+    if (r->type != GGUF_STRING) {
+        return ASY_ERR_TYPE;
+    }
+    *ret = r->value;
+    return ASY_OK;
+}
+
+enum asy_err asy_gguf_bools(struct asy_bytes *ret, const struct asy_gguf_file *f, const char *key) {
+    const struct record *r = find(f, key);
+    if (r == NULL) {
+        return ASY_ERR_NOT_FOUND;
+    }
+    if (r->type != GGUF_ARRAY || asy_le32_get(r->elements.p - 12) != GGUF_BOOL) {
+        return ASY_ERR_TYPE;
+    }
+    *ret = asy_bytes_of(r->elements.p, (size_t)r->count);
+    return ASY_OK;
+}
+
+enum asy_err asy_gguf_without_tensors(struct asy_buf *buf, const struct asy_gguf_file *f) {
+    uint8_t head[24] = "GGUF";
+    asy_le32_put(head + 4, 3);
+    asy_le64_put(head + 16, f->record_count);
+    ASY_TRY(asy_buf_add(buf, head, sizeof head));
+    return asy_buf_add_bytes(buf, f->records_text);
 }
 
 /* ---- files ---- */

@@ -10,10 +10,10 @@ $(info engine: no libllama here: the llama engine is left out, its tests skip)
 else
 engine_llama_libs := $(wildcard $(LLAMA_LIB)/libllama.*so $(LLAMA_LIB)/libllama-common.so \
                                 $(LLAMA_LIB)/libggml.*so $(LLAMA_LIB)/libggml-base.so)
-engine_llama_obj  := $(B)/src/engine/llama/llama.o $(B)/src/engine/llama/render.o
+engine_llama_obj  := $(patsubst %,$(B)/src/engine/llama/%.o,llama backend library render)
 
 CFLAGS_EXTRA := -isystem $(LLAMA_INC)
-$(B)/src/engine/llama/llama.o: src/engine/llama/llama.c
+$(filter-out %/render.o,$(engine_llama_obj)): $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(filter-out -fPIE -fsanitize% -fno-sanitize%,$(ASYFLAGS)) -fPIC -isystem $(LLAMA_INC) $(OPT) -MMD -MP -c $< -o $@

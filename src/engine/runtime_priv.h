@@ -1,8 +1,9 @@
 /* runtime_priv.h: what the worker's scheduler asks of a model runtime, and how the plugin with
  * llama.cpp offers it.
  *
- * The plugin is a shared object of its own (assay-llama.so), so that no other process ever loads
- * libllama, and plain C at this boundary: it uses nothing of ours but this header. One thread.
+ * The plugin is a shared object of its own (assay-llama.so), so that no process that serves
+ * strangers ever loads libllama, and plain C at this boundary: it uses nothing of ours but this
+ * header and library_priv.h. One thread.
  * Errors are text, since there is nothing to decide upon. */
 #ifndef ASY_ENGINE_RUNTIME_PRIV_H
 #define ASY_ENGINE_RUNTIME_PRIV_H

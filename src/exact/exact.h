@@ -233,6 +233,38 @@ ASY_MUST_USE enum asy_err asy_exact_save(const struct asy_exact *x, uint8_t *ret
 ASY_MUST_USE enum asy_err asy_exact_restore(struct asy_exact *x, uint32_t slot,
                                             struct asy_bytes save, uint32_t *ret_count);
 
+/* ---- watching -------------------------------------------------------------------------------- */
+
+/* What a step computes on the way, for calibration and measurement. */
+enum asy_exact_point {
+    ASY_EXACT_AT_RESIDUAL = 0, /* in front of the layer; layer = layers: behind the last */
+    /* What a norm gives its linear, before quantisation: 2^7 * gain[i] * x[i] / |x|, where |x| is
+     * the length of the vector. For the final norm layer = layers. */
+    ASY_EXACT_AT_ATTN_NORM,
+    ASY_EXACT_AT_QKV,       /* behind the linear */
+    ASY_EXACT_AT_HEADS,     /* the same behind norms and rotation of queries and keys */
+    ASY_EXACT_AT_ATTENTION, /* attention's output */
+    ASY_EXACT_AT_OUT,       /* in front of the post-norm; only with post_norms */
+    ASY_EXACT_AT_FFN_NORM,
+    ASY_EXACT_AT_GATE_UP, /* pairs gate, up */
+    ASY_EXACT_AT_GATED,
+    ASY_EXACT_AT_DOWN, /* as OUT */
+    ASY_EXACT_AT_FINAL_NORM,
+    ASY_EXACT_AT_LOGITS, /* of rows that want them */
+};
+/* One row's vector, borrowed for the call.
+ * in:     row: of the step; for FINAL_NORM and LOGITS of those that want logits
+ *         thread: of the executor's, in [0, threads): calls of one thread never overlap */
+typedef void (*asy_exact_watch_fn)(void *arg, enum asy_exact_point point, uint32_t layer,
+                                   uint32_t row, const int32_t *values, uint32_t count,
+                                   uint32_t thread);
+
+struct asy_exact_watch;
+/* From now on steps of x call fn, from all its threads; norms are computed twice. One watch, or one
+ * trace, at a time. Keeps x. */
+struct asy_exact_watch *asy_exact_watch_new(struct asy_exact *x, asy_exact_watch_fn fn, void *arg);
+void asy_exact_watch_free(struct asy_exact_watch *w); /* steps are as before; NULL is fine */
+
 /* ---- trace ----------------------------------------------------------------------------------- */
 
 /* What a node commits to when an answer is challenged: every value between the operators of every

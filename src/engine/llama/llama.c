@@ -1,6 +1,5 @@
-/* llama.c: the plugin with llama.cpp in it, and the only file that includes llama.h. */
+/* llama.c: the plugin with llama.cpp in it, for workers. */
 #include <assert.h>
-#include <dlfcn.h>
 #include <link.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include <ggml-backend.h>
 #include <llama.h>
 
+#include "engine/llama/backend.h"
 #include "engine/llama/render.h"
 #include "engine/runtime_priv.h"
 
@@ -104,45 +104,6 @@ static void llama_done(void *self) {
 
 /* ---- loading ---- */
 
-static void log_errors(enum ggml_log_level level, const char *text, void *arg) {
-    (void)arg;
-    if (level == GGML_LOG_LEVEL_ERROR) {
-        fputs(text, stderr);
-    }
-}
-
-static bool quiet_progress(float share, void *arg) {
-    (void)share;
-    (void)arg;
-    return true; /* go on; having a function at all keeps the loader's dots off the terminal */
-}
-
-/* Back ends are shared objects beside libllama, one for each kind of CPU. */
-static bool load_backend(const char *name, char *ret_why) {
-    Dl_info info;
-    void *symbol;
-    const char *(*function)(void) = llama_print_system_info;
-    memcpy(&symbol, &function, sizeof symbol);
-    if (dladdr(symbol, &info) == 0 || strrchr(info.dli_fname, '/') == NULL) {
-        return fail(ret_why, "cannot tell where libllama lies");
-    }
-    char path[4096];
-    int dir_len = (int)(strrchr(info.dli_fname, '/') - info.dli_fname);
-    if (name == NULL) {
-        snprintf(path, sizeof path, "%.*s", dir_len, info.dli_fname);
-        ggml_backend_load_all_from_path(path);
-    } else {
-        snprintf(path, sizeof path, "%.*s/libggml-cpu-%s.so", dir_len, info.dli_fname, name);
-        if (ggml_backend_load(path) == NULL) {
-            snprintf(ret_why, ASY_ENGINE_TEXT_MAX,
-                     "this machine cannot run the CPU back end \"%s\"", name);
-            return false;
-        }
-    }
-    return ggml_backend_dev_count() > 0 ||
-           fail(ret_why, "libllama found no back end that runs on this machine");
-}
-
 /* The variant's name is only in the name of the file that was loaded. */
 static int find_variant(struct dl_phdr_info *info, size_t info_len, void *arg) {
     (void)info_len;
@@ -161,12 +122,13 @@ static bool load(struct asy_engine_runtime *ret_runtime,
     static struct llama the_one; /* a worker has one model */
     struct llama *l = &the_one;
     *l = (struct llama){0};
-    llama_log_set(log_errors, NULL);
-    bool ok = config->vocabulary_only || load_backend(config->backend, ret_why);
+    llama_log_set(asy_backend_log, NULL);
+    bool ok =
+        config->vocabulary_only || asy_backend_load(config->backend, ret_why, ASY_ENGINE_TEXT_MAX);
     if (ok) {
         llama_backend_init();
         struct llama_model_params model = llama_model_default_params();
-        model.progress_callback = quiet_progress;
+        model.progress_callback = asy_backend_progress;
         model.vocab_only = config->vocabulary_only;
         l->model = llama_model_load_from_file(config->model_path, model);
         ok = l->model != NULL || fail(ret_why, "llama.cpp cannot load the model file");

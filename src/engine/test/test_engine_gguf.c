@@ -158,10 +158,129 @@ static void test_refused(void) {
     CHECK_ERR(asy_gguf_parse(&g, ASY_STR("GGML nonsense"), NULL), ASY_ERR_SYNTAX);
 }
 
+/* ---- whole files ---- */
+
+static void put_tensor(const char *name, uint64_t cols, uint64_t rows, uint64_t offset) {
+    put_text(name);
+    put_u32(2);
+    put_u64(cols);
+    put_u64(rows);
+    put_u32(0); /* F32 */
+    put_u64(offset);
+}
+
+/* Five keys, two tensors of 3 x 2 and 1 x 1 numbers, aligned to 64 bytes. */
+static void put_file(void) {
+    asy_buf_clear(&file);
+    CHECK_OK(asy_buf_add_str(&file, "GGUF"));
+    put_u32(3);
+    put_u64(2);
+    put_u64(5);
+    put_string("general.architecture", "toy");
+    put_number("general.alignment", 64);
+    put_text("toy.heads"); /* one for each layer, all the same */
+    put_u32(9);
+    put_u32(5);
+    put_u64(3);
+    put_u32(4);
+    put_u32(4);
+    put_u32(4);
+    put_text("toy.eps");
+    put_u32(6);
+    put_u32(0x3f000000);
+    put_text("toy.flags");
+    put_u32(9);
+    put_u32(7);
+    put_u64(3);
+    CHECK_OK(asy_buf_add(&file, "\1\0\1", 3));
+    put_tensor("a", 3, 2, 0);
+    put_tensor("b", 1, 1, 64);
+    while (file.n % 64 != 0) {
+        CHECK_OK(asy_buf_add_u8(&file, 0));
+    }
+    for (uint32_t i = 0; i < 16; i++) {
+        put_u32(100 + i);
+    }
+    put_u32(7);
+}
+
+static void test_file(void) {
+    struct asy_gguf_file *f;
+    struct asy_bytes text;
+    uint32_t n;
+    float v;
+    put_file();
+    CHECK_OK(asy_gguf_open(&f, asy_buf_bytes(&file), NULL));
+    CHECK_U64(asy_gguf_keys(f), 5);
+    CHECK(asy_bytes_eq(asy_gguf_key_at(f, 3), ASY_STR("toy.eps")));
+    CHECK_OK(asy_gguf_u32(&n, f, "toy.heads"));
+    CHECK_U64(n, 4);
+    CHECK_OK(asy_gguf_u32(&n, f, "general.alignment"));
+    CHECK_U64(n, 64);
+    CHECK_OK(asy_gguf_f32(&v, f, "toy.eps"));
+    CHECK(v == 0.5f);
+    CHECK_OK(asy_gguf_text(&text, f, "general.architecture"));
+    CHECK(asy_bytes_eq(text, ASY_STR("toy")));
+    CHECK_OK(asy_gguf_bools(&text, f, "toy.flags"));
+    CHECK(text.n == 3 && text.p[0] == 1 && text.p[1] == 0 && text.p[2] == 1);
+    CHECK_ERR(asy_gguf_u32(&n, f, "toy.eps"), ASY_ERR_TYPE);
+    CHECK_ERR(asy_gguf_u32(&n, f, "toy.flags"), ASY_ERR_TYPE); /* not all the same */
+    CHECK_ERR(asy_gguf_f32(&v, f, "toy.heads"), ASY_ERR_TYPE);
+    CHECK_ERR(asy_gguf_text(&text, f, "toy.eps"), ASY_ERR_TYPE);
+    CHECK_ERR(asy_gguf_bools(&text, f, "toy.heads"), ASY_ERR_TYPE);
+    CHECK_ERR(asy_gguf_u32(&n, f, "toy.head"), ASY_ERR_NOT_FOUND);
+    CHECK_U64(asy_gguf_tensors(f), 2);
+    const struct asy_gguf_tensor *a = asy_gguf_tensor_at(f, 0), *b = asy_gguf_tensor_at(f, 1);
+    CHECK(a->dims == 2 && a->dim[0] == 3 && a->dim[1] == 2 && a->dim[2] == 1 && a->type == 0);
+    CHECK(a->data.n == 68 && asy_le32_get(a->data.p) == 100);
+    CHECK(asy_bytes_eq(b->name, ASY_STR("b")) && b->data.n == 4 && asy_le32_get(b->data.p) == 7);
+
+    /* the same keys without tensors */
+    struct asy_buf bare;
+    struct asy_gguf_file *g;
+    asy_buf_init(&bare, 10000);
+    CHECK_OK(asy_gguf_without_tensors(&bare, f));
+    CHECK_OK(asy_gguf_open(&g, asy_buf_bytes(&bare), NULL));
+    CHECK_U64(asy_gguf_tensors(g), 0);
+    CHECK_U64(asy_gguf_keys(g), 5);
+    CHECK_OK(asy_gguf_f32(&v, g, "toy.eps"));
+    asy_gguf_close(g);
+    asy_buf_done(&bare);
+    asy_gguf_close(f);
+    asy_gguf_close(NULL);
+
+    /* cut off anywhere up to the last tensor's first byte */
+    for (size_t i = 0; i < file.n - 4; i++) {
+        CHECK_ERR(asy_gguf_open(&f, asy_bytes_of(file.p, i), NULL), ASY_ERR_SYNTAX);
+    }
+    put_file();
+    asy_le32_put(file.p + 8, 65537);
+    CHECK_ERR(asy_gguf_open(&f, asy_buf_bytes(&file), NULL), ASY_ERR_TOO_LONG);
+    asy_buf_clear(&file);
+    CHECK_OK(asy_buf_add_str(&file, "GGUF"));
+    put_u32(3);
+    put_u64(1);
+    put_u64(0);
+    size_t head = file.n;
+    put_tensor("a", UINT64_MAX / 2, 3, 0);
+    CHECK_ERR(asy_gguf_open(&f, asy_buf_bytes(&file), NULL), ASY_ERR_RANGE);
+    file.n = head;
+    put_tensor("a", 0, 3, 0);
+    CHECK_ERR(asy_gguf_open(&f, asy_buf_bytes(&file), NULL), ASY_ERR_RANGE);
+    file.n = head;
+    put_tensor("a", 1, 1, UINT64_MAX - 31);
+    CHECK_ERR(asy_gguf_open(&f, asy_buf_bytes(&file), NULL), ASY_ERR_SYNTAX);
+    file.n = head;
+    put_text("a");
+    put_u32(5);
+    CHECK_ERR(asy_gguf_open(&f, asy_buf_bytes(&file), NULL), ASY_ERR_RANGE);
+}
+
 int main(void) {
     asy_buf_init(&file, 100000);
     test_whole();
     test_refused();
+    test_file();
     asy_buf_done(&file);
     return asy_test_end();
 }
