@@ -54,7 +54,7 @@ static enum asy_err run(struct settings *s, struct asy_why *why) {
     struct asy_bytes text = {0};
     enum asy_err err = ASY_OK;
     if (s->calibrate != NULL) {
-        err = asy_map_file(&text, s->calibrate, why);
+        err = asy_file_map(&text, s->calibrate, why);
     }
     if (err == ASY_OK) {
         err = exact_llama(&llama, why);
@@ -71,7 +71,7 @@ static enum asy_err run(struct settings *s, struct asy_why *why) {
         print_result(s, &r);
     }
     asy_llama_free(llama);
-    asy_unmap_file(text);
+    asy_file_unmap(text);
     return err;
 }
 

@@ -52,13 +52,13 @@ int exact_option(struct exact_options *o, const char *name, int option) {
 
 enum asy_err exact_model_open(struct exact_model *m, const char *path, struct asy_why *why) {
     *m = (struct exact_model){0};
-    ASY_TRY(asy_map_file(&m->file, path, why));
+    ASY_TRY(asy_file_map(&m->file, path, why));
     return asy_exact_model_open(&m->model, m->file, why);
 }
 
 void exact_model_close(struct exact_model *m) {
     asy_exact_model_free(m->model);
-    asy_unmap_file(m->file);
+    asy_file_unmap(m->file);
     *m = (struct exact_model){0};
 }
 
@@ -83,13 +83,13 @@ enum asy_err exact_windows(struct asy_windows *ret_w, const struct asy_llama *ll
         return asy_why_set(why, ASY_ERR_RANGE, "--window", "the model has %u positions",
                            i->positions);
     }
-    ASY_TRY(asy_map_file(&text, o->text, why));
+    ASY_TRY(asy_file_map(&text, o->text, why));
     enum asy_err err = asy_llama_vocab_new(&vocab, llama, i->vocabulary, why);
     if (err == ASY_OK) {
         err = asy_windows_new(ret_w, vocab, text, o->window, o->windows, why);
         asy_llama_vocab_free(vocab);
     }
-    asy_unmap_file(text);
+    asy_file_unmap(text);
     return err;
 }
 
@@ -192,6 +192,8 @@ static const struct {
     const char *name, *text;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    {"bench", "how fast a model runs here", cmd_exact_bench},
+    {"hash", "one hash over all logits of a text", cmd_exact_hash},
     {"ppl", "perplexity of a model on a text", cmd_exact_ppl},
 };
 

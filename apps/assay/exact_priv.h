@@ -83,6 +83,11 @@ void exact_progress(void *arg, const char *stage, uint64_t done, uint64_t total)
 /* Takes the bar away. */
 void exact_progress_end(void);
 
+/* ---- hash.c ---------------------------------------------------------------------------------- */
+
+int cmd_exact_hash(int argc, char **argv);
+int cmd_exact_bench(int argc, char **argv);
+
 /* ---- convert.c ------------------------------------------------------------------------------- */
 
 int cmd_models_convert(int argc, char **argv);

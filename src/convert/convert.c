@@ -196,7 +196,7 @@ enum asy_err asy_convert(struct asy_convert_result *ret_result, const struct asy
     if (snprintf(part, sizeof part, "%s.part", to) >= (int)sizeof part) {
         return asy_why_set(reterr_why, ASY_ERR_TOO_LONG, NULL, "the path is too long");
     }
-    ASY_TRY(asy_map_file(&file, from, reterr_why));
+    ASY_TRY(asy_file_map(&file, from, reterr_why));
     asy_buf_init(&j.vocabulary, ASY_CONVERT_MAX_VOCABULARY);
     enum asy_err err = source_open(&j.source, llama, file, reterr_why);
     if (err == ASY_OK) {
@@ -211,6 +211,6 @@ enum asy_err asy_convert(struct asy_convert_result *ret_result, const struct asy
     }
     asy_windows_done(&j.windows);
     asy_buf_done(&j.vocabulary);
-    asy_unmap_file(file);
+    asy_file_unmap(file);
     return err;
 }

@@ -140,11 +140,4 @@ struct asy_measure_difference {
 struct asy_measure_difference asy_measure_compare(const struct asy_measure *m,
                                                   const struct asy_measure *reference);
 
-/* ---- files ----------------------------------------------------------------------------------- */
-
-/* A file mapped into memory, read only. errors: NOT_FOUND, IO */
-ASY_MUST_USE enum asy_err asy_map_file(struct asy_bytes *ret_file, const char *path,
-                                       struct asy_why *reterr_why);
-void asy_unmap_file(struct asy_bytes file); /* empty is fine */
-
 #endif

@@ -1,10 +1,4 @@
-/* windows.c: a text as windows of tokens; files in memory. */
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
+/* windows.c: a text as windows of tokens. */
 #include "convert/convert.h"
 
 enum asy_err asy_windows_new(struct asy_windows *ret_w, const struct asy_llama_vocab *vocab,
@@ -48,38 +42,4 @@ enum asy_err asy_windows_new(struct asy_windows *ret_w, const struct asy_llama_v
 void asy_windows_done(struct asy_windows *w) {
     asy_free(w->ids);
     *w = (struct asy_windows){0};
-}
-
-enum asy_err asy_map_file(struct asy_bytes *ret_file, const char *path,
-                          struct asy_why *reterr_why) {
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        int number = fd < 0 ? errno : EINVAL;
-        if (fd >= 0) {
-            (void)close(fd);
-        }
-        return asy_why_set(reterr_why, number == ENOENT ? ASY_ERR_NOT_FOUND : ASY_ERR_IO, NULL,
-                           "%s: %s", path, strerror(number));
-    }
-    struct asy_bytes file = {NULL, (size_t)st.st_size};
-    void *p = file.n != 0 ? mmap(NULL, file.n, PROT_READ, MAP_SHARED, fd, 0) : NULL;
-    int number = errno;
-    (void)close(fd);
-    if (p == MAP_FAILED) {
-        return asy_why_set(reterr_why, ASY_ERR_IO, NULL, "%s: %s", path, strerror(number));
-    }
-    file.p = p;
-    *ret_file = file;
-    return ASY_OK;
-}
-
-void asy_unmap_file(struct asy_bytes file) {
-    if (file.p != NULL) {
-        union {
-            const uint8_t *in;
-            void *out;
-        } p = {file.p};
-        (void)munmap(p.out, file.n); /* cannot fail for a mapping of ours */
-    }
 }
