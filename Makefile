@@ -152,10 +152,10 @@ check-installed: all $(TESTBIN) $(REPLAYBIN)
 	    $(if $(SAN),,contracts/tools/test.sh) $(sort $(wildcard tests/test_*))
 
 run: setup-run
-	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(MAKE) --no-print-directory -j$(JOBS) all model
 	@exec $(BUILD)/assay up
 demo: setup-run
-	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(MAKE) --no-print-directory -j$(JOBS) all model
 	@exec $(BUILD)/assay up --demo
 setup-run: ; @tools/setup run
 setup-check: ; @tools/setup check

@@ -39,7 +39,11 @@ static const struct asy_config_item items[] = {
     {"up", "chain", ASY_CONFIG_STRING, AT(chain), "embedded", .flag = "chain",
      .help = "`embedded` (anvil on this machine), or the URL of a JSON-RPC endpoint."},
     {"up", "model", ASY_CONFIG_STRING, AT(model), "smollm2-135m-instruct", .flag = "model",
-     .help = "smollm2-135m-instruct, the path of a GGUF file, or `echo` for the echo engine."},
+     .help = "smollm2-135m-instruct, the path of a GGUF file or of a model that `assay models "
+             "convert` made, or `echo` for the echo engine."},
+    {"up", "engine", ASY_CONFIG_STRING, AT(engine), "exact", .flag = "engine",
+     .help = "What runs a model: `exact`, the integer engine, whose answers can be proved (a GGUF "
+             "file is converted first, once), or `llama`, llama.cpp."},
     {"up", "nodes", ASY_CONFIG_U64, AT(nodes), "1", .flag = "nodes", .min = 1, .max = UP_MAX_NODES,
      .help = "Nodes to start."},
     {"up", "slots", ASY_CONFIG_U64, AT(slots), "0", .flag = "slots", .max = ASY_MAX_JOBS,
@@ -620,32 +624,51 @@ static bool find_file(char ret[4096], const char *name) {
     return snprintf(ret, 4096, "%s", name) < 4096 && access(ret, R_OK) == 0;
 }
 
+/* The name of a model file without folders and its ending. */
+static void model_stem(char *ret, size_t cap, const char *path) {
+    const char *base = strrchr(path, '/');
+    base = base != NULL ? base + 1 : path;
+    const char *dot = strrchr(base, '.');
+    size_t n = dot != NULL && dot != base ? (size_t)(dot - base) : strlen(base);
+    (void)snprintf(ret, cap, "%.*s", (int)(n < ASY_MAX_NAME - 1 ? n : ASY_MAX_NAME - 1), base);
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), k = strlen(end);
+    return n > k && strcmp(text + n - k, end) == 0;
+}
+
 static enum asy_err find_model(struct up *u, struct asy_why *why) {
     static const char builtin[] = "smollm2-135m-instruct";
+    bool exact = strcmp(u->s.engine, "exact") == 0;
+    if (!exact && strcmp(u->s.engine, "llama") != 0) {
+        return asy_why_set(why, ASY_ERR_RANGE, "engine", "must be exact or llama");
+    }
     if (strcmp(u->s.model, "echo") == 0) {
         (void)snprintf(u->model_name, sizeof u->model_name, "echo");
         return ASY_OK;
     }
     if (strcmp(u->s.model, builtin) == 0) {
         (void)snprintf(u->model_name, sizeof u->model_name, "%s", builtin);
+        if (exact && find_file(u->model_file, "models/SmolLM2-135M-Instruct.Q4_1.exact")) {
+            return ASY_OK;
+        }
         if (!find_file(u->model_file, ".deps/models/SmolLM2-135M-Instruct.Q4_1.gguf")) {
             return asy_why_set(
                 why, ASY_ERR_NOT_FOUND, "model",
                 "the model is not here; `tools/setup run` fetches it, or take --model echo");
         }
-        return ASY_OK;
-    }
-    const char *base = strrchr(u->s.model, '/');
-    base = base != NULL ? base + 1 : u->s.model;
-    size_t n = strlen(base);
-    if (n < 6 || strcmp(base + n - 5, ".gguf") != 0 || access(u->s.model, R_OK) != 0) {
+    } else if ((ends_with(u->s.model, ".gguf") || ends_with(u->s.model, ".exact")) &&
+               access(u->s.model, R_OK) == 0) {
+        (void)snprintf(u->model_file, sizeof u->model_file, "%s", u->s.model);
+        model_stem(u->model_name, sizeof u->model_name, u->s.model);
+    } else {
         return asy_why_set(why, ASY_ERR_NOT_FOUND, "model",
-                           "`%.100s` is neither a known model (%s, echo) nor a readable .gguf file",
+                           "`%.100s` is neither a known model (%s, echo) nor a readable .gguf or "
+                           ".exact file",
                            u->s.model, builtin);
     }
-    (void)snprintf(u->model_file, sizeof u->model_file, "%s", u->s.model);
-    (void)snprintf(u->model_name, sizeof u->model_name, "%.*s", (int)(n - 5 < 127 ? n - 5 : 127),
-                   base);
+    u->convert = exact && ends_with(u->model_file, ".gguf");
     return ASY_OK;
 }
 
@@ -683,6 +706,41 @@ static enum asy_err make_folder(const char *path, struct asy_why *why) {
         return asy_why_set(why, ASY_ERR_IO, NULL, "cannot make the folder %.150s: %s", path,
                            strerror(errno));
     }
+    return ASY_OK;
+}
+
+/* The model for the integer engine, made once and kept in the data folder. */
+static enum asy_err convert_model(struct up *u, struct asy_why *why) {
+    char stem[ASY_MAX_NAME], folder[4096], to[4096 + ASY_MAX_NAME + 16];
+    model_stem(stem, sizeof stem, u->model_file);
+    (void)snprintf(folder, sizeof folder, "%s", up_path(u, "models"));
+    (void)snprintf(to, sizeof to, "%s/%s.exact", folder, stem);
+    ASY_TRY(make_folder(folder, why));
+    if (access(to, R_OK) != 0) {
+        up_say(u, "model", "converting %s for the integer engine", stem);
+        char *const argv[] = {(char *)(uintptr_t) "assay",
+                              (char *)(uintptr_t) "models",
+                              (char *)(uintptr_t) "convert",
+                              u->model_file,
+                              to,
+                              NULL};
+        pid_t pid;
+        int status = -1;
+        posix_spawn_file_actions_t actions;
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+        int rc = posix_spawn(&pid, app_self(), &actions, NULL, argv, environ);
+        posix_spawn_file_actions_destroy(&actions);
+        while (rc == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        }
+        if (rc != 0 || status != 0) {
+            return asy_why_set(why, ASY_ERR_UNSUPPORTED, "model",
+                               "%.100s has no exact form; --engine llama runs it", stem);
+        }
+    }
+    ASY_ASSERT(strlen(to) < sizeof u->model_file);
+    memcpy(u->model_file, to, strlen(to) + 1);
     return ASY_OK;
 }
 
@@ -734,6 +792,9 @@ static enum asy_err prepare(struct up *u, int *ret_lock, struct asy_why *why) {
                            u->s.data);
     }
     ASY_TRY(keep_profile(u, why));
+    if (u->convert) {
+        ASY_TRY(convert_model(u, why));
+    }
     ASY_TRY(make_secret(u, "password", why));
     ASY_TRY(make_secret(u, "admin-token", why));
     /* the port of the last time, if it is still free: base URLs that people noted stay good */

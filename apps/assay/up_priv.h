@@ -14,7 +14,7 @@ enum {
 };
 
 struct up_settings {
-    const char *data, *chain, *model, *profile, *deployer_key, *anvil, *log;
+    const char *data, *chain, *model, *engine, *profile, *deployer_key, *anvil, *log;
     uint32_t port, nodes, slots, echo_rate, echo_first_ms;
     uint64_t batch_interval_ms, ticket_life_ms;
     bool json, self_test, demo;
@@ -35,7 +35,8 @@ struct up {
     uint64_t begin_ns;
     struct asy_profile *profile;
     char profile_path[4096];
-    char model_name[128], model_file[4096]; /* no file: echo */
+    char model_name[ASY_MAX_NAME], model_file[4096]; /* no file: echo */
+    bool convert;                                    /* to the exact engine's form, first */
     uint32_t slots, port;
     int signals; /* descriptor: INT, TERM, HUP, CHLD */
     bool embedded;
