@@ -2,8 +2,9 @@
 """Cases for the operators of exact/1, and the maker of the vectors beside this file.
 
   gen.py write PROGRAM    writes ops.json: inputs by this program, outputs by PROGRAM, which is build/gcc/test/test_exact_vectors;
-                          and what comes from model.py alone: steps.bin, steps.json (one element each) and trees.json
-  gen.py check            model.py gives every output in ops.json, and steps and trees are what this program makes
+                          and what comes from model.py and graph.py alone: steps.bin and steps.json (one element each, for contracts),
+                          trees.json (rows and openings), toys.json (whole models: roots, logits, traces)
+  gen.py check            the models give every output in ops.json, and the other files are what this program makes
 
 A case is an object: op, inputs, out. A vector in it is a list of integers and of pairs [x, n], which stand for n times the integer, or the
 integers, x.
@@ -14,6 +15,7 @@ import random
 import subprocess
 import sys
 
+import graph as G
 import model as M
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -390,6 +392,207 @@ def line_of(case):
     return json.dumps(case, separators=(",", ":"))
 
 
+# ---- one element each: steps.bin ----
+
+def steps():
+    """{name: (names of the fields, records)}; a record is a list of signed 64-bit integers, inputs first"""
+    r = random.Random("exact/1 steps")
+    out = {}
+
+    def add(name, fields, inputs, f):
+        """inputs: lists; f: what they give, an integer or several"""
+        records = []
+        for i in inputs:
+            got = f(*i)
+            records.append([*i, *(got if isinstance(got, tuple) else (got,))])
+        out[name] = fields, records
+
+    n = 300
+    tops = [1, 2, 3, C, C - 1, 1 << 22, (1 << 22) - 1, 1 << 29] + [1 << k for k in range(30)] + [abs(number(r)) or 1 for _ in range(n)]
+    sums = [1, 2, 3, (1 << 59) - 1] + [(1 << k) - d for k in range(1, 59) for d in (0, 1)] + [random_inverse_root(r)["sum"] for _ in range(n)]
+    elements = []
+    for A in tops:
+        for wide in (0, 1):
+            elements += [[A, A, wide], [-A, A, wide], [A // 2, A, wide], [r.randint(-A, A), A, wide]]
+    add("quant", "y A wide q", r.sample(elements, 600), lambda y, A, wide: M.quant_element(y, A, wide))
+    add("limbs", "q hi lo", [[q] for q in (-32512, 32512, -128, 127, 128, -129, -1, 0, 255, 256)] + [[r.randint(-32512, 32512)] for _ in range(100)], M.limbs)
+    add("scale", "v mant exp", [[v] for v in tops] + [[r.randrange(1, 1 << r.randrange(1, 62))] for _ in range(100)], M.mant_exp)
+    add("inverse_root", "S r half", [[s] for s in sums], M.inverse_root)
+    add("norm_scale", "S A mant exp", [[s, r.choice(tops)] for s in sums], M.norm_scale)
+    full = (1 << 23) - 1
+    inputs = []
+    for A in tops:
+        inputs += [[r.choice((A, -A)), A, r.choice((full, -full))], [r.randint(-A, A), A, r.randint(-full, full)]]
+    add("norm_y", "x Ax gain v y", inputs, lambda x, A, gain: (M.norm_v(x, M.norm_h(A)), M.norm_y(M.norm_v(x, M.norm_h(A)), gain)))
+    reach = (1 << 30) - 128
+    add("norm_out", "y S shift o", [[r.choice((reach, -reach, number(r, reach))), s, r.choice((30, 36, 44, 1, 62, -32768, 32767, r.randrange(80)))] for s in sums], M.norm_out_element)
+    inputs = []
+    for _ in range(600):
+        K, wide = r.choice((32, 576, 1536, 8192, 8224, 16384, 16416, 28672, 65536, 65568, 131072)), r.randrange(2)
+        most = K * 127 * (32512 if wide else 127)
+        a, e = scale(r)
+        inputs.append([r.choice((most, -most, number(r, most), r.randint(-most, most))), K, wide, a, e, r.choice((0, 16384, 32767, r.randrange(16384, 32768))),
+                       r.choice((e + r.randrange(10, 63), r.randrange(-40, 90), -32768, 32767)), r.choice((0, 0, number(r), (1 << 31) - 1, -(1 << 31) + 1)), r.choice((0, 0, number(r), C, -C))])
+    add("linear", "sum K wide a e m s bias x y", inputs,
+        lambda total, K, wide, a, e, m, s, bias, x: M.cap(x + M.linear_element(total, K, wide, a, e, m, s, bias)))
+    add("embed", "w em es x", [[r.choice((-127, 127, 0, 1, -1, r.randint(-127, 127))), r.choice((0, 16384, 32767, r.randrange(16384, 32768))), r.choice((r.randrange(1, 24), 1, 14, 62, 63, 0, -32768, 32767))] for _ in range(n)],
+        lambda w, em, es: M.embed([w], em, es)[0])
+    inputs = []
+    for _ in range(n):
+        c = random_rotation(r)
+        inputs.append([*c["coarse"], *c["fine"]])
+    add("rotation", "cc cs fc fs c s", inputs, lambda a, b, c, d: M.rotation_entry((a, b), (c, d)))
+    add("rotate", "x0 x1 c s y0 y1", [[number(r), number(r), number(r, 32767), number(r, 32767)] for _ in range(n)], M.rotate_pair)
+    scale8 = lambda A: (M.mant_exp(A)[0], M.mant_exp(A)[1] - 14)
+    add("score", "acc Aq Ak score", [[r.choice((4129024, -4129024, number(r, 4129024))), r.choice(tops), r.choice(tops)] for _ in range(2 * n)],
+        lambda acc, Aq, Ak: M.score_of(acc, *scale8(Aq), *scale8(Ak)))
+    ds = [0, 1, 2047, 2048, (30 << 16) - 1, 30 << 16, (30 << 16) + 1, 31 << 16, (32 << 16) - 1, 32 << 16, (1 << 31) - 2] + [(k << 11) + d for k in range(1, 70) for d in (-1, 0, 1)]
+    add("exp2", "d p", [[d] for d in ds + [r.randrange(33 << 16) for _ in range(n)]], M.exp2_of)
+    inputs = []
+    for _ in range(2 * n):
+        p, va = r.choice((0, 1, 1 << 30, r.randrange(1 << r.randrange(1, 31)))), r.choice(tops)
+        inputs.append([p, va, r.randint(M.bits(p * va), min(60, M.bits(p * va) + r.randrange(30)))])
+    add("weight", "p va bits share w", inputs, lambda p, va, b: (M.share_of(p, va), M.weight_of(M.share_of(p, va), M.down_bits(b))))
+
+    def attended(acc, l, keys, wm):
+        Z, s = M.division(l, keys, wm)
+        return M.cap(M.rnd(M.below(acc * Z, 62), s))
+
+    inputs = []
+    for _ in range(2 * n):
+        c = random_division(r)
+        most = c["keys"] * 32767 * 127 + 256
+        inputs.append([r.choice((most, -most, number(r, most))), c["sum"], c["keys"], c["bits"]])
+    add("attended", "acc l keys wm o", inputs, attended)
+    inputs = []
+    for activation in (0, 1):
+        for _ in range(n):
+            gu = random_gate(r)["gu"]
+            inputs.append([activation, gu[0], gu[1]])
+        for t in range(0, 258, 3):
+            at = t << M.ACTIVATIONS[activation][1]
+            inputs += [[activation, at, 1 << 20], [activation, -at, 1 << 20], [activation, at - 1, -(1 << 20)]]
+    add("gate", "activation g u h", inputs, M.gate_element)
+    inputs = []
+    for _ in range(20):
+        A = r.choice(tops)
+        inputs.append([A, *(r.randint(-A, A) for _ in range(64))])
+    add("squares", "Ax x*64 sum", inputs, lambda A, *x: sum(M.norm_v(v, M.norm_h(A)) ** 2 for v in x))
+    # the sampler's pieces
+    S = G.sampling
+    seeds = [bytes(32), bytes(range(32)), b"\xff" * 32]
+    half = lambda seed: [int.from_bytes(seed[8 * i:8 * i + 8], "big", signed=True) for i in range(4)]
+    whole = lambda w: b"".join(x.to_bytes(8, "big", signed=True) for x in w)
+    inputs = [[*half(seed), pos, i] for seed in seeds for pos, i in [(0, 0), (1, 15), (7, 16), (7, 1234), (0xFFFFFFFF, 262143), (5, 1048575)] + [(r.randrange(1 << 32), r.randrange(1 << 20)) for _ in range(30)]]
+    add("word", "seed*4 pos id word", inputs, lambda a, b, c, d, pos, i: S.word(whole((a, b, c, d)), pos, i))
+    words = [0, 1, 2, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, (1 << 32) - 2] + [(1 << k) + d for k in range(2, 32) for d in (-1, 0)] + [r.randrange(1 << 32) for _ in range(n)] + \
+        [(1 << 32) - 1 - r.randrange(1 << r.randrange(1, 31)) for _ in range(100)]
+    add("gumbel", "word noise", [[w] for w in words], S.gumbel)
+    add("inverse", "milli inverse", [[t] for t in (1, 2, 3, 700, 800, 999, 1000, 1001, 99999, 100000)], S.inv_temperature)
+    add("token_score", "logit inverse word score", [[number(r), S.inv_temperature(r.randrange(1, 100001)), r.choice(words)] for _ in range(n)], S.score)
+    add("token_weight", "d weight", [[d] for d in (0, 1, 2, 1362783, 1362784, (1 << 31) - 2, 45425, 45426)] + [[r.randrange(1400000)] for _ in range(n)], S.weight)
+    return out
+
+
+def step_files():
+    """steps.bin: all records one behind the other, 8 bytes a number, big-endian; steps.json: where each operator's begin"""
+    raw, index = b"", {}
+    for name, (fields, records) in steps().items():
+        width = len(records[0])
+        assert all(len(record) == width for record in records)
+        index[name] = {"at": len(raw), "records": len(records), "numbers": width, "fields": fields}
+        raw += b"".join(v.to_bytes(8, "big", signed=True) for record in records for v in record)
+    return raw, index
+
+
+# ---- rows, openings, toy models ----
+
+def some_bytes(n):
+    return bytes((7 * j + n) % 251 for j in range(n))
+
+
+def trees():
+    rows = []
+    for n in (0, 32, 64, 576, 1024, 1056, 1088, 1536, 2048, 3072, 4096, 5120, 14336):
+        rows.append({"content": n, "constants": some_bytes(32).hex(), "pieces_root": G.pieces_root(some_bytes(n)).hex(), "hash": G.row_hash(some_bytes(32), some_bytes(n)).hex()})
+    r = random.Random("exact/1 openings")
+    depth = 14
+    leaves = {i: bytes(r.randrange(256) for _ in range(128)) for i in list(range(300, 340)) + list(range(512, 520)) + [0, (1 << depth) - 1, 4096]}
+    tree = G.Tree(depth, G.keccak256(bytes(128)))
+    for i, leaf in leaves.items():
+        tree.set(i, G.keccak256(leaf))
+    root = tree.build()
+    openings = []
+    for index, bits in ((0, 0), (300, 0), (339, 0), (340, 0), ((1 << depth) - 1, 0), (320, 4), (512, 3), (512, 5), (256, 6), (4096, 1), (8192, 6)):
+        block = b"".join(leaves.get(i, bytes(128)) for i in range(index, index + (1 << bits)))
+        openings.append({"index": index, "bits": bits, "data": block.rstrip(b"\0").hex(), "path": [h.hex() for h in tree.path(index >> bits, bits)]})
+    folds = []
+    for level, at in ((14, 0), (9, 9), (4, 20)):  # what a reveal of five levels, or of the last four, shows of a node
+        below = max(0, level - 5)
+        count = 1 << level - below
+        folds.append({"node": tree.at(level, at).hex(), "below": [tree.at(below, at * count + i).hex() for i in range(count)]})
+    return {"rows": rows, "depth": depth, "leaves": {str(i): leaf.hex() for i, leaf in leaves.items()}, "root": root.hex(), "openings": openings, "folds": folds}
+
+
+def settings(**change):
+    s = {"temperature_milli": 1000, "top_k": 0, "top_p_ppm": 1000000, "min_p_ppm": 0, "presence_penalty_milli": 0, "frequency_penalty_milli": 0,
+         "repeat_penalty_milli": 0, "logit_bias": "00" * 32}
+    s.update(change)
+    return s
+
+
+TOYS = (
+    ("plain", dict(layers=2, dim=32, inner=64, heads=2, kv_heads=1, head_dim=16, vocab=96, positions=512, window=0, ropes=1, activation=0, residual_bits=14,
+                   flags=G.TIED | G.HEAD_WIDE), [(0, 0, 8), (0, 0, 9)],
+     [([1, 2, 3], 4, settings(), 0), ([95], 3, settings(temperature_milli=0), 17), ([7, 7, 7, 7], 2, settings(top_k=5, temperature_milli=700), 1)]),
+    ("everything", dict(layers=3, dim=64, inner=160, heads=4, kv_heads=2, head_dim=32, vocab=80, positions=600, window=5, ropes=2, activation=1, residual_bits=12,
+                        flags=G.POST_NORMS | G.QK_NORMS), [(1, 1, 5), (0, 0, 10), (1, 1, 15)],
+     [([5, 6, 7, 8, 9, 10, 11], 3, settings(top_p_ppm=900000, temperature_milli=800), 0), ([79, 0, 40], 4, settings(top_k=70, top_p_ppm=950000, min_p_ppm=1000), 100)]),
+    ("long", dict(layers=1, dim=32, inner=32, heads=2, kv_heads=2, head_dim=16, vocab=64, positions=512, window=270, ropes=1, activation=0, residual_bits=14,
+                  flags=G.QK_NORMS), [(1, 0, 0)],
+     [([(11 * i + i * i) % 64 for i in range(290)], 6, settings(min_p_ppm=20000), 3)]),
+)
+
+
+def toys():
+    out = []
+    for number_, (name, dims, layers, runs) in enumerate(TOYS):
+        shape = G.Shape(**dims)
+        m = G.toy(shape, number_ + 1, layers)
+        tree, rows_root = m.tree()
+        rows = m.rows()
+        some = sorted(rows)
+        shown = []
+        for start in sorted({*shape.layer_starts.values(), *(v for k, v in shape.starts.items() if k != "layers"), some[-1]}):
+            constants, content = rows[start]
+            shown.append({"row": start, "constants": constants.hex(), "content": content.hex(), "hash": tree.at(0, start).hex()})
+            if start in (0, some[-1]):
+                shown[-1]["path"] = [h.hex() for h in tree.path(start)]
+        toy = {"name": name, "seed": number_ + 1, **dims, "layer_rows": [{"window": w, "rope": rope, "wide": bits} for w, rope, bits in layers], "header": shape.header().hex(),
+               "layer_starts": shape.layer_starts, "layer_bits": shape.R, "starts": shape.starts, "depth": shape.depth, "row_count": len(some), "rows": shown,
+               "rows_root": rows_root.hex(), "weights_root": m.weights_root().hex(), "runs": []}
+        for prompt, count, s, first in runs:
+            seed = bytes((5 * i + count) % 256 for i in range(32))
+            run = G.Run(m, prompt, count, s, seed, first)
+            last = run.T - 1
+            span = run.layer_bits + run.leaf_bits
+            toy["runs"].append({
+                "prompt": prompt, "output": run.ids[len(prompt):], "settings": s, "seed": seed.hex(), "first": first, "positions": run.T,
+                "logits": {str(pos): v for pos, v in run.logits.items()}, "starts": run.starts, "leaf_bits": run.leaf_bits, "layer_bits": run.layer_bits,
+                "token_bits": run.token_bits, "leaf_count": len(run.leaves), "ids_root": run.ids_root().hex(), "job": run.job().hex(), "trace_root": run.tree()[1].hex(),
+                "last_position": {str(i - (last << span)): leaf.rstrip(b"\0").hex() for i, leaf in sorted(run.leaves.items()) if i >> span == last},
+            })
+        out.append(toy)
+    return out
+
+
+def derived():
+    """{file: bytes} of what needs no C program"""
+    raw, index = step_files()
+    text = lambda value: (json.dumps(value, separators=(",", ":")).replace("},{", "},\n{") + "\n").encode()
+    return {"steps.bin": raw, "steps.json": (json.dumps(index, indent=1) + "\n").encode(), "trees.json": text(trees()), "toys.json": text(toys())}
+
+
 def write(program):
     cases = edges()
     with Program(program) as c:
@@ -400,18 +603,28 @@ def write(program):
             case["out"] = {k: packed(v) if isinstance(v, list) else v for k, v in out.items()}
     with open(os.path.join(HERE, "ops.json"), "w", encoding="utf-8") as f:
         f.write("[\n" + ",\n".join(map(line_of, cases)) + "\n]\n")
+    for name, data in derived().items():
+        with open(os.path.join(HERE, name), "wb") as f:
+            f.write(data)
     print(len(cases), "cases")
 
 
 def check():
-    """Returns how many outputs were compared."""
+    """Returns how many outputs were compared, and how many differ."""
     with open(os.path.join(HERE, "ops.json"), encoding="utf-8") as f:
         cases = json.load(f)
     wanted = lambda case: {k: expand(v) if isinstance(v, list) else v for k, v in case["out"].items()}
-    bad = [i for i, case in enumerate(cases) if expect(case) != wanted(case)]
-    for i in bad:
-        print(f"ops.json: case {i}, {cases[i]['op']}, is not what model.py gives", file=sys.stderr)
-    return len(cases), len(bad)
+    bad = 0
+    for i, case in enumerate(cases):
+        if expect(case) != wanted(case):
+            print(f"ops.json: case {i}, {case['op']}, is not what model.py gives", file=sys.stderr)
+            bad += 1
+    for name, data in derived().items():
+        with open(os.path.join(HERE, name), "rb") as f:
+            if f.read() != data:
+                print(f"{name} is not what gen.py makes", file=sys.stderr)
+                bad += 1
+    return len(cases), bad
 
 
 if __name__ == "__main__":
