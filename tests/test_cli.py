@@ -4,7 +4,7 @@ import stat
 
 from lib import *
 
-COMMANDS = ("up", "chat", "models", "nodes", "jobs", "job", "receipt", "verify", "credit", "usage", "wallet", "gateway", "node", "admin")
+COMMANDS = ("up", "chat", "models", "nodes", "jobs", "job", "receipt", "exact", "verify", "credit", "usage", "wallet", "gateway", "node", "admin")
 NO_JOB = "0x" + "0" * 64
 
 

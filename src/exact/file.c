@@ -131,11 +131,10 @@ enum asy_err exact_shape_check(const struct asy_exact_shape *s, struct asy_why *
     ASY_TRY(within(why, "positions", s->positions, ASY_EXACT_MAX_POSITIONS));
     ASY_TRY(within(why, "rope tables", s->ropes, ASY_EXACT_MAX_ROPES));
     if (s->dim % 32 != 0 || s->inner % 32 != 0 || s->head_dim % 16 != 0 ||
-        s->heads * s->head_dim % 32 != 0 || s->heads % s->kv_heads != 0 ||
-        s->positions % FILE_FINE != 0) {
+        s->heads * s->head_dim % 32 != 0 || s->heads % s->kv_heads != 0) {
         return asy_why_set(why, ASY_ERR_UNSUPPORTED, NULL,
                            "dim, inner and heads * head_dim must be multiples of 32, head_dim of "
-                           "16, heads of kv_heads, positions of 256");
+                           "16, heads of kv_heads");
     }
     if (s->heads * s->head_dim > ASY_EXACT_MAX_INNER || s->residual_bits > 24 ||
         s->window > ASY_EXACT_MAX_POSITIONS) {
@@ -199,7 +198,7 @@ uint64_t exact_file_lay(struct asy_exact_model *model, const struct asy_exact_sh
     (void)take(&c, (uint64_t)FILE_LAYER * s->layers);
     model->ropes = s->ropes;
     for (uint32_t r = 0; r < s->ropes; r++) {
-        model->rope[r] = take(&c, 4ull * (FILE_FINE + s->positions / FILE_FINE) * s->head_dim);
+        model->rope[r] = take(&c, 4ull * (FILE_FINE + FILE_COARSE(s->positions)) * s->head_dim);
     }
     struct linear embed = take_linear(&c, s->vocab, s->dim, true, false, false);
     model->embed_w = embed.w;
@@ -349,7 +348,7 @@ static enum asy_err body_check(struct asy_exact_model *m, const struct asy_exact
                                struct asy_why *why) {
     int32_t *sums = m->sums;
     for (uint32_t r = 0; r < m->ropes; r++) {
-        size_t count = (size_t)(FILE_FINE + s->positions / FILE_FINE) * s->head_dim;
+        size_t count = (size_t)(FILE_FINE + FILE_COARSE(s->positions)) * s->head_dim;
         for (size_t i = 0; i < count; i++) {
             if (m->rope[r][i] > 1 << 30 || m->rope[r][i] < -(1 << 30)) {
                 return asy_why_set(why, ASY_ERR_SYNTAX, NULL, "rope table %u: entry out of range",
@@ -424,7 +423,7 @@ static enum asy_err gaps_check(const struct asy_exact_model *m, const struct asy
     struct gap_walk g = {.base = m->file.p, .at = FILE_HEAD, .ok = true};
     covered(&g, m->file.p + FILE_HEAD, (uint64_t)FILE_LAYER * s->layers);
     for (uint32_t r = 0; r < m->ropes; r++) {
-        covered(&g, m->rope[r], 4ull * (FILE_FINE + s->positions / FILE_FINE) * s->head_dim);
+        covered(&g, m->rope[r], 4ull * (FILE_FINE + FILE_COARSE(s->positions)) * s->head_dim);
     }
     covered(&g, m->embed_w, (uint64_t)pad_rows(s->vocab) * s->dim);
     covered(&g, m->embed_m, 2ull * pad_rows(s->vocab));
@@ -632,7 +631,7 @@ void asy_exact_write_norm(struct asy_exact_writer *w, enum asy_exact_norm norm, 
 void asy_exact_write_rope(struct asy_exact_writer *w, uint32_t table, uint32_t entry,
                           const int32_t *pairs) {
     uint32_t count = w->shape.head_dim;
-    ASY_ASSERT(table < w->shape.ropes && entry < FILE_FINE + w->shape.positions / FILE_FINE);
+    ASY_ASSERT(table < w->shape.ropes && entry < FILE_FINE + FILE_COARSE(w->shape.positions));
     uint8_t *at = writable(w, w->model.rope[table] + (size_t)entry * count);
     for (uint32_t i = 0; i < count; i++) {
         ASY_ASSERT(pairs[i] <= 1 << 30 && pairs[i] >= -(1 << 30));

@@ -13,12 +13,14 @@
 
 #include "exact/ops_priv.h"
 
-#define FILE_MAGIC    "ASYEXACT"
-#define FILE_VERSION  1u
-#define FILE_HEAD     256u
-#define FILE_LAYER    8u
-#define FILE_FINE     256u /* fine entries of a rope table */
-#define FILE_MAX_TEXT (64u * 1024u * 1024u)
+#define FILE_MAGIC   "ASYEXACT"
+#define FILE_VERSION 1u
+#define FILE_HEAD    256u
+#define FILE_LAYER   8u
+#define FILE_FINE    256u /* fine entries of a rope table */
+/* ... and coarse ones */
+#define FILE_COARSE(positions) (((positions) + FILE_FINE - 1) / FILE_FINE)
+#define FILE_MAX_TEXT          (64u * 1024u * 1024u)
 
 /* Fills model's pointers for a file of this shape at base (may be NULL: only the length counts),
  * and model->layers, which the caller provides: [shape->layers]. The shape was checked. */

@@ -17,7 +17,7 @@ uint64_t exact_place(struct places *p, uint64_t items) {
     }
     uint64_t size = (uint64_t)1 << exact_log2_up(items);
     uint64_t start = (p->end + size - 1) / size * size;
-    p->end = start + items;
+    p->end = start + size;
     return start;
 }
 
@@ -46,7 +46,7 @@ struct row_map exact_row_map(const struct asy_exact_model *m) {
     map.pair_bits = exact_log2_up(groups(i->head_dim));
     for (uint32_t r = 0; r < m->ropes; r++) {
         map.fine[r] = exact_place(&model, (uint64_t)FILE_FINE << map.pair_bits);
-        map.coarse[r] = exact_place(&model, (uint64_t)(i->positions / FILE_FINE) << map.pair_bits);
+        map.coarse[r] = exact_place(&model, (uint64_t)(FILE_COARSE(i->positions)) << map.pair_bits);
     }
     map.depth = exact_log2_up(model.end);
     return map;
@@ -249,7 +249,7 @@ struct asy_exact_rows *asy_exact_rows_new(const struct asy_exact_model *m, uint3
     for (uint32_t k = 0; k < m->ropes; k++) {
         add_rope(r, r->map.fine[k], m->rope[k], FILE_FINE);
         add_rope(r, r->map.coarse[k], m->rope[k] + (size_t)FILE_FINE * m->info.head_dim,
-                 m->info.positions / FILE_FINE);
+                 FILE_COARSE(m->info.positions));
     }
     pool_free(pool);
     /* most places are empty: their trees are known */

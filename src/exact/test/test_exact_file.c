@@ -83,7 +83,7 @@ static void test_fields(uint8_t *file, size_t len) {
         {28, 128, ASY_ERR_SYNTAX},      {32, 131104, ASY_ERR_RANGE},
         {36, 3, ASY_ERR_UNSUPPORTED},   {40, 5, ASY_ERR_RANGE},
         {44, 272, ASY_ERR_RANGE},       {48, 262145, ASY_ERR_RANGE},
-        {52, 255, ASY_ERR_UNSUPPORTED}, {56, 0, ASY_ERR_RANGE},
+        {52, 255, ASY_ERR_SYNTAX},      {56, 0, ASY_ERR_RANGE},
         {60, 0, ASY_ERR_RANGE},         {60, 5, ASY_ERR_RANGE},
         {64, 2, ASY_ERR_UNSUPPORTED},   {68, 25, ASY_ERR_RANGE},
         {72, 1, ASY_ERR_UNSUPPORTED},   {80, 1u << 30, ASY_ERR_TOO_LONG},
