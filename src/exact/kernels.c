@@ -10,6 +10,7 @@
 static const struct ops *const built_in[] = {
 #if defined(__x86_64__)
     &exact_ops_avx512,
+    &exact_ops_avx2,
 #elif defined(__aarch64__)
     &exact_ops_neon,
 #endif

@@ -10,12 +10,13 @@
  */
 #include <immintrin.h>
 
-#include "exact/ops_priv.h"
+#define PART_SIZE  1u
+#define WIDE_PARTS 2u
+#include "exact/kernel_priv.h"
 #include "sample/sample.h"
 
-#define INLINE static inline __attribute__((always_inline))
-#define ODD    0xaaaau /* mask of the odd 32-bit lanes */
-#define EVEN   0x5555u
+#define ODD  0xaaaau /* mask of the odd 32-bit lanes */
+#define EVEN 0x5555u
 
 INLINE __m512i load(const void *p) { return _mm512_loadu_si512(p); }
 INLINE void store(void *p, __m512i x) { _mm512_storeu_si512(p, x); }
@@ -81,55 +82,42 @@ static int32_t abs_max(const int32_t *y, uint32_t count) {
 
 /* ---- quantisation ---- */
 
-/* The row's factor and shift, with y moved up first so that the shift is the same for every row:
- * 44 or 45 of 60 bits, of which 32 are the upper half of the product. */
-struct quantiser {
-    __m512i factor, half;
-    __m128i up, down;
-};
-
-INLINE struct quantiser quantiser(int32_t max, bool wide) {
-    int s, up = 30 - bit_len((uint64_t)max);
-    int64_t factor = quant_factor(max, wide, &s);
-    return (struct quantiser){
-        .factor = splat64(factor),
-        .half = splat64((int64_t)1 << (s + up - 1)),
-        .up = _mm_cvtsi32_si128(up),
-        .down = _mm_cvtsi32_si128(s + up - 32),
-    };
-}
-
-INLINE __m512i quant16(const struct quantiser *k, __m512i y) {
-    y = _mm512_sll_epi32(y, k->up);
-    __m512i e = _mm512_add_epi64(_mm512_mul_epi32(y, k->factor), k->half);
-    __m512i o = _mm512_add_epi64(_mm512_mul_epi32(odd(y), k->factor), k->half);
-    return _mm512_sra_epi32(join_high(e, o), k->down);
+INLINE __m512i quant16(struct quantiser k, __m512i y) {
+    const __m512i factor = splat64(k.factor), half = splat64((int64_t)1 << (k.down - 1));
+    y = _mm512_sll_epi32(y, _mm_cvtsi32_si128(k.up));
+    __m512i e = _mm512_add_epi64(_mm512_mul_epi32(y, factor), half);
+    __m512i o = _mm512_add_epi64(_mm512_mul_epi32(odd(y), factor), half);
+    return _mm512_sra_epi32(join_high(e, o), _mm_cvtsi32_si128(k.down - 32));
 }
 
 INLINE void store_bytes(void *p, __m512i x) {
     _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8(x));
 }
 
-static void quant_row(const int32_t *y, uint32_t count, bool wide, int32_t max, uint8_t *ret_q) {
+static void quant_row(const int32_t *y, uint32_t cols, bool wide, int32_t max, uint8_t *ret_q) {
     const struct quantiser k = quantiser(max, wide);
     const __m512i offset = splat(128);
-    for (uint32_t i = 0; i < count; i += 16) {
+    for (uint32_t i = 0; i < cols; i += 16) {
         /* also the rounding of the upper limb: q + 128 = 256 * hi + (lo + 128) */
-        __m512i q = _mm512_add_epi32(quant16(&k, load(y + i)), offset);
+        __m512i q = _mm512_add_epi32(quant16(k, load(y + i)), offset);
         if (wide) {
             store_bytes(ret_q + i, _mm512_add_epi32(_mm512_srai_epi32(q, 8), offset));
-            store_bytes(ret_q + count + i, q);
+            store_bytes(ret_q + cols + i, q);
         } else {
             store_bytes(ret_q + i, q);
         }
     }
 }
 
-static void op_quant(const int32_t *y, uint32_t count, bool wide, struct quant *ret_q) {
-    int32_t max = abs_max(y, count);
-    mantissa((uint64_t)max, &ret_q->mant, &ret_q->exp);
-    ret_q->exp -= EXACT_UNIT;
-    quant_row(y, count, wide, max, ret_q->q);
+static int32_t quant_head(const int32_t *y, uint32_t count, int32_t max, int8_t *ret_q) {
+    const struct quantiser k = quantiser(max, false);
+    __m512i sum = _mm512_setzero_si512();
+    for (uint32_t i = 0; i < count; i += 16) {
+        __m512i q = quant16(k, load(y + i));
+        sum = _mm512_add_epi32(sum, q);
+        store_bytes(ret_q + i, q);
+    }
+    return _mm512_reduce_add_epi32(sum);
 }
 
 /* ---- norms ---- */
@@ -152,16 +140,6 @@ static uint64_t norm_core(const struct norm *n, const int32_t *x, int32_t *ret_y
     return norm_sum((uint64_t)_mm512_reduce_add_epi64(squares), n->eps, shift);
 }
 
-static void op_norm_quant(const struct norm *n, const int32_t *x, bool wide, struct quant *ret_q,
-                          int32_t *row) {
-    int half;
-    int32_t max;
-    int64_t r = inv_sqrt(norm_core(n, x, row, &max), &half);
-    mantissa((uint64_t)max * (uint64_t)r, &ret_q->mant, &ret_q->exp);
-    ret_q->exp -= half + 38;
-    quant_row(row, n->count, wide, max, ret_q->q);
-}
-
 static void op_norm_out(const struct norm *n, const int32_t *x, int32_t *y, bool add,
                         int32_t *row) {
     int half;
@@ -176,18 +154,27 @@ static void op_norm_out(const struct norm *n, const int32_t *x, int32_t *y, bool
 
 /* ---- linear ---- */
 
-/* A tile is cut along k in blocks that stay in the nearest cache while all columns pass over them.
- * A column is a limb of a row; columns go in groups of at most 6, since 4 x 6 sums, 4 registers of
- * weights and a column's bytes fit in 32. Between groups and blocks the sums rest on the stack. */
-enum { BLOCK = 256, COLUMNS = 64, GROUP = 6 };
+/* A column is a limb of a row. Columns go in groups of at most 6, since 4 x 6 sums, 4 registers of
+ * weights and a column's bytes fit in 32. */
+enum { GROUP = 6 };
 /* How far ahead memory is read when one group does it all; otherwise it is the next block. */
 enum { AHEAD = 4096 };
+
+static void sums_init(const struct linear *l, uint32_t first, tile_sums *ret_sums, uint32_t count) {
+    for (uint32_t r = 0; r < EXACT_TILE; r += 16) {
+        __m512i offset = _mm512_slli_epi32(load(l->sums + first + r), 7);
+        offset = _mm512_sub_epi32(_mm512_setzero_si512(), offset);
+        for (uint32_t j = 0; j < count; j++) {
+            store(ret_sums[j] + r, offset);
+        }
+    }
+}
 
 /* sums[j] += a block of weights times the bytes of column j. On the way it fetches `lines` of every
  * four cache lines from `ahead` on: the groups share the next block between them, so that memory is
  * read at an even pace while they compute (measured with 16 rows: 1.5 times as fast). */
 INLINE void dot(const uint32_t count, const unsigned lines, const int8_t *w, uint32_t steps,
-                const int8_t *ahead, const uint8_t *const *x, int32_t (*sums)[EXACT_TILE]) {
+                const int8_t *ahead, const uint8_t *const *x, tile_sums *sums) {
     __m512i a[GROUP][4];
     const uint8_t *column[GROUP];
 #pragma GCC unroll 6
@@ -225,7 +212,7 @@ INLINE void dot(const uint32_t count, const unsigned lines, const int8_t *w, uin
 }
 
 INLINE void dot_group(uint32_t count, const unsigned lines, const int8_t *w, uint32_t steps,
-                      const int8_t *ahead, const uint8_t *const *x, int32_t (*sums)[EXACT_TILE]) {
+                      const int8_t *ahead, const uint8_t *const *x, tile_sums *sums) {
     switch (count) {
     case 1:
         dot(1, lines, w, steps, ahead, x, sums);
@@ -248,10 +235,10 @@ INLINE void dot_group(uint32_t count, const unsigned lines, const int8_t *w, uin
     }
 }
 
-/* One block of a tile over all columns, in groups of equal size. */
-static void dot_block(const int8_t *w, uint32_t steps, const uint8_t *const *x, uint32_t columns,
-                      int32_t (*sums)[EXACT_TILE]) {
-    const uint32_t groups = (columns + GROUP - 1) / GROUP;
+/* In groups of about equal size. */
+static void sums_add(const int8_t *w, uint32_t steps, const uint8_t *const *x, uint32_t rows,
+                     bool wide, tile_sums *sums) {
+    const uint32_t columns = wide ? 2 * rows : rows, groups = (columns + GROUP - 1) / GROUP;
     const int8_t *next = w + 256 * (size_t)steps;
     for (uint32_t g = 0; g < groups; g++) {
         const uint32_t count = columns / groups + (g < columns % groups);
@@ -267,9 +254,8 @@ static void dot_block(const int8_t *w, uint32_t steps, const uint8_t *const *x, 
     }
 }
 
-/* From sums to outputs: one row of activations, the rows [first, first + EXACT_TILE) of weights. */
-INLINE void requant(const struct linear *l, const struct quant *q, uint32_t first,
-                    int32_t (*sums)[EXACT_TILE], int32_t *y, bool add) {
+static void requant(const struct linear *l, const struct quant *q, uint32_t first,
+                    const tile_sums *sums, int32_t *y, bool add) {
     const __m512i mant = splat(q->mant), exp = splat(q->exp);
     const int shift = l->wide ? l->shift : 1;
     const __m512i half = splat(1 << (shift - 1));
@@ -291,42 +277,6 @@ INLINE void requant(const struct linear *l, const struct quant *q, uint32_t firs
     }
 }
 
-static void op_linear(const struct linear *l, const struct quant *q, uint32_t count, uint32_t first,
-                      uint32_t last, int32_t *y, size_t y_stride, bool add) {
-    const uint32_t limbs = l->wide ? 2 : 1, rows = COLUMNS / limbs;
-    const uint32_t blocks = (l->cols + BLOCK - 1) / BLOCK;
-    int32_t sums[COLUMNS][EXACT_TILE];
-    const uint8_t *x[COLUMNS];
-    for (uint32_t n = first; n < last; n += EXACT_TILE) {
-        for (uint32_t t = 0; t < count; t += rows) {
-            const uint32_t some = count - t < rows ? count - t : rows;
-            for (uint32_t j = 0; j < some * limbs; j++) {
-                x[j] = q[t + j / limbs].q + (j % limbs) * (size_t)l->cols;
-            }
-            for (uint32_t r = 0; r < EXACT_TILE; r += 16) {
-                const __m512i offset = _mm512_sub_epi32(
-                    _mm512_setzero_si512(), _mm512_slli_epi32(load(l->sums + n + r), 7));
-                for (uint32_t j = 0; j < some * limbs; j++) {
-                    store(sums[j] + r, offset);
-                }
-            }
-            const int8_t *w = l->w + (size_t)n * l->cols;
-            for (uint32_t b = 0, k = 0; b < blocks; b++) {
-                const uint32_t to = (uint32_t)((uint64_t)l->cols * (b + 1) / blocks) / 4 * 4;
-                dot_block(w, (to - k) / 4, x, some * limbs, sums);
-                w += (size_t)(to - k) * EXACT_TILE;
-                for (uint32_t j = 0; j < some * limbs; j++) {
-                    x[j] += to - k;
-                }
-                k = to;
-            }
-            for (uint32_t j = 0; j < some; j++) {
-                requant(l, &q[t + j], n, &sums[j * limbs], y + (t + j) * y_stride, add);
-            }
-        }
-    }
-}
-
 /* ---- attention ---- */
 
 static void op_rope(uint32_t head_dim, const int16_t *table, int32_t *x) {
@@ -342,49 +292,6 @@ static void op_rope(uint32_t head_dim, const int16_t *table, int32_t *x) {
 }
 /* |a * c - b * s| <= 2 * cap * 2^15, and its 2^-15th, rounded, fits before it is capped */
 static_assert(2LL * EXACT_CAP <= INT32_MAX, "rotation");
-
-static void op_put(uint32_t head_dim, const struct kv *kv, const int32_t *k, const int32_t *v,
-                   uint32_t pos) {
-    int8_t row[ASY_EXACT_MAX_HEAD_DIM];
-    int32_t max = abs_max(k, head_dim), mant, exp;
-    struct quantiser to = quantiser(max, false);
-    __m512i sum = _mm512_setzero_si512();
-    mantissa((uint64_t)max, &mant, &exp);
-    for (uint32_t i = 0; i < head_dim; i += 16) {
-        __m512i q = quant16(&to, load(k + i));
-        sum = _mm512_add_epi32(sum, q);
-        store_bytes(row + i, q);
-    }
-    /* single stores: other threads may write the positions beside this one */
-    for (uint32_t i = 0; i < head_dim; i += 4) {
-        memcpy(&kv->k[key_at(head_dim, pos, i)], row + i, 4);
-    }
-    kv->k_scale[pos] = key_scale(mant, exp - EXACT_UNIT);
-    kv->k_sum[pos] = _mm512_reduce_add_epi32(sum);
-
-    max = abs_max(v, head_dim);
-    to = quantiser(max, false);
-    for (uint32_t i = 0; i < head_dim; i += 16) {
-        store_bytes(row + i, quant16(&to, load(v + i)));
-    }
-    for (uint32_t i = 0; i < head_dim; i++) {
-        kv->v[value_at(head_dim, pos, i)] = row[i];
-    }
-    kv->v_max[pos] = max;
-}
-
-/* A query at work. score holds, one after the other: a block's sums and scores, int32 each; then,
- * at the block's beginning, the two limbs of its weights, a byte each. */
-struct head {
-    uint8_t q[ASY_EXACT_MAX_HEAD_DIM]; /* + 128 */
-    int32_t *score;
-    uint32_t first, pos;
-    int32_t mant, exp;
-    int32_t best; /* score */
-    int most;     /* bits of a block's shares beyond EXACT_WEIGHT */
-    struct divide divide;
-    uint8_t bits[ASY_EXACT_MAX_POSITIONS / EXACT_BLOCK];
-};
 
 /* Which of the 16 positions from `at` on a query sees. */
 INLINE __mmask16 seen(const struct head *h, uint32_t at) {
@@ -418,7 +325,6 @@ INLINE void dot_keys(const uint32_t count, const uint8_t *q, const int8_t *k, si
     }
 }
 
-/* Scores of the keys [from, to); from is a multiple of 16. */
 static void score_keys(uint32_t head_dim, const struct kv *kv, struct head *h, uint32_t from,
                        uint32_t to) {
     const uint32_t groups = (to - from + 15) / 16;
@@ -459,11 +365,8 @@ static void score_keys(uint32_t head_dim, const struct kv *kv, struct head *h, u
 }
 static_assert(65535LL * 16643 < (1LL << 31), "scale of a score");
 
-/* Scores of the keys of one block become weights; returns the sum of their probabilities. */
-static uint64_t weigh_block(const struct kv *kv, struct head *h, uint32_t block) {
-    const uint32_t base = block * EXACT_BLOCK;
-    const uint32_t from = base > h->first ? base : h->first / 16 * 16;
-    const uint32_t to = h->pos - base < EXACT_BLOCK ? h->pos + 1 : base + EXACT_BLOCK;
+static uint64_t weigh_keys(const struct kv *kv, struct head *h, uint32_t from, uint32_t to) {
+    const uint32_t block = from / EXACT_BLOCK, base = block * EXACT_BLOCK;
     const __m512i power0 = load(asy_sample_exp2_table), power1 = load(asy_sample_exp2_table + 16);
     const __m512i diff0 = load(exact_exp2_diff), diff1 = load(exact_exp2_diff + 16);
     const __m512i best = splat(h->best);
@@ -488,12 +391,11 @@ static uint64_t weigh_block(const struct kv *kv, struct head *h, uint32_t block)
     const int len = bit_len((uint64_t)_mm512_reduce_or_epi64(top));
     const int bits = len > EXACT_WEIGHT ? len - EXACT_WEIGHT : 0;
     h->bits[block] = (uint8_t)bits;
-    h->most = bits > h->most ? bits : h->most;
 
     const __m512i half = splat64(bits > 0 ? (int64_t)1 << (bits - 1) : 0);
     const __m512i max = splat((1 << EXACT_WEIGHT) - 1);
     const __m128i down = _mm_cvtsi32_si128(bits);
-    uint8_t *high = (uint8_t *)(h->score + base), *low = high + EXACT_BLOCK;
+    uint8_t *high = (uint8_t *)(h->score + base), *low = high + EXACT_BLOCK; /* limbs of weights */
     for (uint32_t j = from; j < to; j += 16) {
         __m512i e = share[(j - base) / 8], o = share[(j - base) / 8 + 1];
         e = _mm512_srl_epi64(_mm512_add_epi64(e, half), down);
@@ -505,9 +407,8 @@ static uint64_t weigh_block(const struct kv *kv, struct head *h, uint32_t block)
     return (uint64_t)_mm512_reduce_add_epi64(sum);
 }
 
-/* acc[16 * count] += the block's sum over w * v, for that many elements of the values */
 INLINE void dot_values(const uint32_t count, const uint8_t *high, const uint8_t *low,
-                       const int8_t *v, size_t step, uint32_t quads, int shift, int64_t *acc) {
+                       const int8_t *v, size_t step, uint32_t quads, int32_t *ret_sums) {
     __m512i a[4], b[4];
 #pragma GCC unroll 4
     for (uint32_t i = 0; i < count; i++) {
@@ -522,122 +423,43 @@ INLINE void dot_values(const uint32_t count, const uint8_t *high, const uint8_t 
             b[i] = _mm512_dpbusd_epi32(b[i], wl, x);
         }
     }
-    const __m512i half = splat64(shift > 0 ? (int64_t)1 << (shift - 1) : 0);
-    const __m128i down = _mm_cvtsi32_si128(shift);
 #pragma GCC unroll 4
     for (uint32_t i = 0; i < count; i++) {
-        __m512i x = _mm512_add_epi32(_mm512_slli_epi32(a[i], 8), b[i]);
-        __m512i x0 = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(x));
-        __m512i x1 = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(x, 1));
-        x0 = _mm512_sra_epi64(_mm512_add_epi64(x0, half), down);
-        x1 = _mm512_sra_epi64(_mm512_add_epi64(x1, half), down);
-        store(acc + 16 * i, _mm512_add_epi64(load(acc + 16 * i), x0));
-        store(acc + 16 * i + 8, _mm512_add_epi64(load(acc + 16 * i + 8), x1));
+        store(ret_sums + 16 * i, _mm512_add_epi32(_mm512_slli_epi32(a[i], 8), b[i]));
     }
 }
-static_assert((int64_t)EXACT_BLOCK * ((1 << EXACT_WEIGHT) - 1) * 127 < (1 << 30),
-              "the sum of a block; shifted by 31 or more it rounds to 0");
 
-static void values_block(uint32_t head_dim, const struct kv *kv, const struct head *h,
-                         uint32_t block, uint32_t element, int64_t *acc) {
-    const uint32_t base = block * EXACT_BLOCK;
-    const uint32_t from = base > h->first ? base : h->first / 16 * 16;
-    const uint32_t to = h->pos - base < EXACT_BLOCK ? h->pos + 1 : base + EXACT_BLOCK;
-    const int shift = h->most - h->bits[block];
-    if (shift > 30) {
-        return;
-    }
+static void sum_values(uint32_t head_dim, const struct kv *kv, const struct head *h, uint32_t from,
+                       uint32_t to, uint32_t element, uint32_t count, int32_t *ret_sums) {
+    const uint32_t base = from / EXACT_BLOCK * EXACT_BLOCK, quads = (to - from + 3) / 4;
     const uint8_t *high = (const uint8_t *)(h->score + base) + (from - base);
     const uint8_t *low = high + EXACT_BLOCK;
     const int8_t *v = kv->v + value_at(head_dim, from, element);
     const size_t step = 4 * (size_t)head_dim;
-    const uint32_t quads = (to - from + 3) / 4;
-    switch (head_dim - element) {
+    switch (count) {
     case 16:
-        dot_values(1, high, low, v, step, quads, shift, acc);
+        dot_values(1, high, low, v, step, quads, ret_sums);
         break;
     case 32:
-        dot_values(2, high, low, v, step, quads, shift, acc);
+        dot_values(2, high, low, v, step, quads, ret_sums);
         break;
     case 48:
-        dot_values(3, high, low, v, step, quads, shift, acc);
+        dot_values(3, high, low, v, step, quads, ret_sums);
         break;
     default:
-        dot_values(4, high, low, v, step, quads, shift, acc);
+        dot_values(4, high, low, v, step, quads, ret_sums);
         break;
     }
 }
 
-static void head_init(struct head *h, uint32_t head_dim, const struct query *query,
-                      int32_t *score) {
-    int32_t max = abs_max(query->q, head_dim);
-    quant_row(query->q, head_dim, false, max, h->q);
-    mantissa((uint64_t)max, &h->mant, &h->exp);
-    h->exp -= EXACT_UNIT;
-    h->score = score;
-    h->first = query->first;
-    h->pos = query->pos;
-    h->best = INT32_MIN;
-    h->most = 0;
-}
-
-/* The output's 64 elements from `element` on. */
-static void head_out(const struct head *h, uint32_t count, const int64_t *acc, int32_t *o) {
-    const __m512i factor = splat64(h->divide.factor);
-    const __m512i half = splat64((int64_t)1 << (h->divide.shift - 1));
-    const __m128i down = _mm_cvtsi32_si128(h->divide.shift);
+static void divide_sums(const int64_t *sums, uint32_t count, struct divide d, int32_t *ret_o) {
+    const __m512i factor = splat64(d.factor), half = splat64((int64_t)1 << (d.shift - 1));
+    const __m128i down = _mm_cvtsi32_si128(d.shift);
     for (uint32_t i = 0; i < count; i += 8) {
-        __m512i x = _mm512_add_epi64(_mm512_mullo_epi64(load(acc + i), factor), half);
+        __m512i x = _mm512_add_epi64(_mm512_mullo_epi64(load(sums + i), factor), half);
         x = _mm512_sra_epi64(x, down);
         x = _mm512_min_epi64(_mm512_max_epi64(x, splat64(-EXACT_CAP)), splat64(EXACT_CAP));
-        _mm256_storeu_si256((void *)(o + i), _mm512_cvtepi64_epi32(x));
-    }
-}
-
-static void op_attend(uint32_t head_dim, const struct kv *kv, const struct query *queries,
-                      uint32_t count, const struct scratch *s) {
-    struct head heads[EXACT_QUERIES];
-    uint32_t first = UINT32_MAX, pos = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        head_init(&heads[i], head_dim, &queries[i], s->score + (size_t)i * s->stride);
-        first = queries[i].first < first ? queries[i].first : first;
-        pos = queries[i].pos > pos ? queries[i].pos : pos;
-    }
-    /* Some 16 KB of keys at a time stay near for all queries. */
-    const uint32_t some = head_dim <= 64 ? 256 : head_dim <= 128 ? 128 : 64;
-    for (uint32_t from = first / some * some; from <= pos; from += some) {
-        for (uint32_t i = 0; i < count; i++) {
-            struct head *h = &heads[i];
-            const uint32_t a = from > h->first ? from : h->first / 16 * 16;
-            const uint32_t b = h->pos < from + some ? h->pos + 1 : from + some;
-            if (a < b) {
-                score_keys(head_dim, kv, h, a, b);
-            }
-        }
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        struct head *h = &heads[i];
-        uint64_t sum = 0;
-        for (uint32_t b = h->first / EXACT_BLOCK; b <= h->pos / EXACT_BLOCK; b++) {
-            sum += weigh_block(kv, h, b);
-        }
-        h->divide = attend_divide(sum, h->pos - h->first + 1, h->most);
-    }
-    for (uint32_t element = 0; element < head_dim; element += 64) {
-        int64_t acc[EXACT_QUERIES][64];
-        memset(acc, 0, count * sizeof acc[0]);
-        for (uint32_t b = first / EXACT_BLOCK; b <= pos / EXACT_BLOCK; b++) {
-            for (uint32_t i = 0; i < count; i++) {
-                const struct head *h = &heads[i];
-                if (h->first / EXACT_BLOCK <= b && b <= h->pos / EXACT_BLOCK) {
-                    values_block(head_dim, kv, h, b, element, acc[i]);
-                }
-            }
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            const uint32_t left = head_dim - element < 64 ? head_dim - element : 64;
-            head_out(&heads[i], left, acc[i], queries[i].o + element);
-        }
+        _mm256_storeu_si256((void *)(ret_o + i), _mm512_cvtepi64_epi32(x));
     }
 }
 
@@ -667,7 +489,7 @@ static void op_gate(enum asy_exact_activation act, const int32_t *gu, uint32_t c
     const __m512i evens =
         _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i odds = _mm512_add_epi32(evens, splat(1));
-    const __m512i last = splat(EXACT_SEGMENTS - 1), one = splat(1 << 20);
+    const __m512i last = splat(EXACT_SEGMENTS - 2), one = splat(1 << 20);
     const __m512i rest = splat((1 << t->bits) - 1), half = splat(1 << (t->bits - 1));
     const __m128i down = _mm_cvtsi32_si128((int)t->bits);
     __m512i table[16];
@@ -680,9 +502,9 @@ static void op_gate(enum asy_exact_activation act, const int32_t *gu, uint32_t c
         const __m512i g = _mm512_permutex2var_epi32(x0, evens, x1);
         const __m512i u = _mm512_permutex2var_epi32(x0, odds, x1);
         const __m512i a = _mm512_abs_epi32(g), f = _mm512_and_si512(a, rest);
-        /* past the end: the last entry, 2^20, and no slope */
+        /* past the end: the last two entries, both of which are 2^20 */
         const __m512i segment = _mm512_min_epi32(_mm512_srl_epi32(a, down), last);
-        const __m512i next = _mm512_min_epi32(_mm512_add_epi32(segment, splat(1)), last);
+        const __m512i next = _mm512_add_epi32(segment, splat(1));
         __m512i p = look_up(table, segment), slope = _mm512_sub_epi32(look_up(table, next), p);
         slope = _mm512_srl_epi32(_mm512_add_epi32(_mm512_mullo_epi32(slope, f), half), down);
         p = _mm512_add_epi32(p, slope);

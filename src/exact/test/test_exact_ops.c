@@ -133,7 +133,9 @@ static void rows(void) {
         const uint32_t head_dim = multiple(16, ASY_EXACT_MAX_HEAD_DIM);
         int16_t table[ASY_EXACT_MAX_HEAD_DIM];
         for (uint32_t i = 0; i < head_dim; i++) {
-            table[i] = round % 7 == 0 ? INT16_MIN : (int16_t)((int32_t)below(65536) - 32768);
+            table[i] = round % 7 == 0   ? INT16_MIN
+                       : round % 7 == 1 ? (int16_t)(sign() * (1 << 14)) /* halves */
+                                        : (int16_t)((int32_t)below(65536) - 32768);
         }
         numbers(y0, head_dim);
         memcpy(y1, y0, sizeof y0);
@@ -150,14 +152,15 @@ static void gate(void) {
     for (int act = 0; act < 2; act++) {
         /* what kernels make use of */
         const struct act_table *t = &exact_act_table[act];
-        CHECK(t->at[EXACT_SEGMENTS - 1] == 1 << 20 && t->diff[EXACT_SEGMENTS - 1] == 0);
+        CHECK(t->at[EXACT_SEGMENTS - 2] == 1 << 20 && t->at[EXACT_SEGMENTS - 1] == 1 << 20);
         for (uint32_t i = 0; i + 1 < EXACT_SEGMENTS; i++) {
             CHECK(t->at[i + 1] - t->at[i] == t->diff[i]);
         }
         uint32_t n = 0;
         for (int32_t s = 0; s <= (int32_t)EXACT_SEGMENTS + 4; s++) {
             const int32_t at = s << t->bits, inside = at + (int32_t)below(1u << t->bits);
-            const int32_t points[] = {at - 1, at, at + 1, inside, -at, -at - 1, -inside};
+            const int32_t tie = at + (1 << (t->bits - 1));
+            const int32_t points[] = {at - 1, at, at + 1, inside, tie, -at, -at - 1, -tie};
             for (size_t i = 0; i < ASY_COUNT(points); i++) {
                 gu[2 * n++] = points[i];
             }
@@ -325,15 +328,34 @@ static void put_random(struct cache *c, uint32_t count) {
     cache_init(&want, c->head_dim, c->positions);
     cache_copy(&want, c);
     int32_t k[ASY_EXACT_MAX_HEAD_DIM], v[ASY_EXACT_MAX_HEAD_DIM];
-    const uint32_t shape = below(5), sink = below(count), bits = between(8, 26);
+    const uint32_t shape = below(7), sink = below(count), bits = between(8, 26);
+    const int32_t side = sign();
+    int32_t level = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (shape == 0) {
-            numbers(k, c->head_dim);
-            numbers(v, c->head_dim);
-        } else {
-            for (uint32_t e = 0; e < c->head_dim; e++) {
-                k[e] = shape == 1 ? (i == sink ? 1 << 16 : 1 << 12) : number(bits);
-                v[e] = shape == 2 ? EXACT_CAP : number(shape == 3 ? 1 + i / 64 % 30 : bits);
+        if (i % EXACT_BLOCK == 0) {
+            level = side << (below(3) == 0 ? 0 : between(27, 29));
+        }
+        numbers(k, c->head_dim);
+        numbers(v, c->head_dim);
+        for (uint32_t e = 0; shape < 6 && e < c->head_dim; e++) {
+            k[e] = number(bits);
+            v[e] = number(bits);
+            switch (shape) {
+            case 0: /* one key takes nearly all */
+                k[e] = i == sink ? 1 << 16 : 1 << 12;
+                break;
+            case 1: /* the output is at the cap */
+                v[e] = side * EXACT_CAP;
+                break;
+            case 2: /* blocks of all scales */
+                v[e] = number(1 + i / 64 % 30);
+                break;
+            case 3: /* blocks so far apart that one nearly vanishes, or quite */
+                k[e] = 1 << 14;
+                v[e] = level;
+                break;
+            default:
+                break;
             }
         }
         fast->put(c->head_dim, &c->kv, k, v, i);
