@@ -227,6 +227,19 @@ RANDOM = {name[7:]: f for name, f in sorted(globals().items()) if name.startswit
 
 # ---- chosen cases ----
 
+def near_ties(r):
+    """[(A, y, wide)] whose quantisation would round otherwise if the factor had one more bit"""
+    out = []
+    for wide in (0, 1):
+        while len(out) < 6 + 6 * wide:
+            A = r.randrange(1 << 20, C)
+            v = r.randrange(A)
+            R, s = M.quant_factor(A, wide)
+            if M.rnd(v * R, s) != M.rnd(v * (((32512 if wide else 127) << s + 1) // A), s + 1):
+                out.append((A, v, wide))
+    return out
+
+
 def edges():
     r = random.Random("exact/1 edges")
     out = []
@@ -238,15 +251,8 @@ def edges():
             top = 1 << k
             add("quant", wide=wide, y=[top, -top, top - 1, top // 2, -(top // 2), top // 3, 1, -1, 0])
             add("quant", wide=wide, y=[min(C, 2 * top - 1), top, -top, top + 1, -(top + top // 2)])
-    for wide in (False, True):  # where one more bit of the factor would round otherwise
-        y = []
-        while len(y) < 12:
-            A = r.randrange(1 << 20, C)
-            v = r.randrange(A)
-            R, s = M.quant_factor(A, wide)
-            if M.rnd(v * R, s) != M.rnd(v * (((32512 if wide else 127) << s + 1) // A), s + 1):
-                y += [A, v]
-                add("quant", wide=wide, y=[A, v, -v])
+    for A, v, wide in near_ties(r):
+        add("quant", wide=bool(wide), y=[A, v, -v])
     full = (1 << 23) - 1
     for wide in (False, True):
         for x, gain, eps in (
@@ -414,7 +420,8 @@ def steps():
     for A in tops:
         for wide in (0, 1):
             elements += [[A, A, wide], [-A, A, wide], [A // 2, A, wide], [r.randint(-A, A), A, wide]]
-    add("quant", "y A wide q", r.sample(elements, 600), lambda y, A, wide: M.quant_element(y, A, wide))
+    elements = r.sample(elements, 600) + [[v, A, wide] for A, v, wide in near_ties(r)]
+    add("quant", "y A wide q", elements, lambda y, A, wide: M.quant_element(y, A, wide))
     add("limbs", "q hi lo", [[q] for q in (-32512, 32512, -128, 127, 128, -129, -1, 0, 255, 256)] + [[r.randint(-32512, 32512)] for _ in range(100)], M.limbs)
     add("scale", "v mant exp", [[v] for v in tops] + [[r.randrange(1, 1 << r.randrange(1, 62))] for _ in range(100)], M.mant_exp)
     add("inverse_root", "S r half", [[s] for s in sums], M.inverse_root)
@@ -551,6 +558,9 @@ TOYS = (
     ("long", dict(layers=1, dim=32, inner=32, heads=2, kv_heads=2, head_dim=16, vocab=64, positions=512, window=270, ropes=1, activation=0, residual_bits=14,
                   flags=G.QK_NORMS), [(1, 0, 0)],
      [([(11 * i + i * i) % 64 for i in range(290)], 6, settings(min_p_ppm=20000), 3)]),
+    ("judged", dict(layers=2, dim=32, inner=32, heads=2, kv_heads=1, head_dim=16, vocab=64, positions=512, window=3, ropes=2, activation=1, residual_bits=12,
+                    flags=G.POST_NORMS | G.QK_NORMS), [(1, 1, 5), (0, 0, 10)],
+     [([60, 3, 3], 4, settings(temperature_milli=900, top_k=20, top_p_ppm=900000, min_p_ppm=1000), 2)]),
 )
 
 
@@ -577,11 +587,14 @@ def toys():
             last = run.T - 1
             span = run.layer_bits + run.leaf_bits
             toy["runs"].append({
-                "prompt": prompt, "output": run.ids[len(prompt):], "settings": s, "seed": seed.hex(), "first": first, "positions": run.T,
+                "prompt": prompt, "output": run.ids[len(prompt):], "settings": s, "settings_bytes": G.sampling.settings_bytes(s).hex(), "seed": seed.hex(), "first": first, "positions": run.T,
                 "logits": {str(pos): v for pos, v in run.logits.items()}, "starts": run.starts, "leaf_bits": run.leaf_bits, "layer_bits": run.layer_bits,
                 "token_bits": run.token_bits, "leaf_count": len(run.leaves), "ids_root": run.ids_root().hex(), "job": run.job().hex(), "trace_root": run.tree()[1].hex(),
                 "last_position": {str(i - (last << span)): leaf.rstrip(b"\0").hex() for i, leaf in sorted(run.leaves.items()) if i >> span == last},
             })
+            if name == "judged":
+                toy["runs"][-1]["leaf_indices"] = sorted(run.leaves)
+                toy["runs"][-1]["leaves"] = "".join(leaf.hex() for _, leaf in sorted(run.leaves.items()))
         out.append(toy)
     return out
 
@@ -590,7 +603,8 @@ def derived():
     """{file: bytes} of what needs no C program"""
     raw, index = step_files()
     text = lambda value: (json.dumps(value, separators=(",", ":")).replace("},{", "},\n{") + "\n").encode()
-    return {"steps.bin": raw, "steps.json": (json.dumps(index, indent=1) + "\n").encode(), "trees.json": text(trees()), "toys.json": text(toys())}
+    tables = b"".join(v.to_bytes(4, "big", signed=True) for table in (M.EXP2, M.ACTIVATIONS[0][0], M.ACTIVATIONS[1][0], *G.sampling.GUMBEL) for v in table)
+    return {"tables.bin": tables, "steps.bin": raw, "steps.json": (json.dumps(index, indent=1) + "\n").encode(), "trees.json": text(trees()), "toys.json": text(toys())}
 
 
 def write(program):
