@@ -522,7 +522,14 @@ static enum asy_err job_check(const struct asy_exact *x, const struct asy_exact_
                                id_at(job, n));
         }
     }
-    return asy_sample_settings_check(&job->sampling, why);
+    ASY_TRY(asy_sample_settings_check(&job->sampling, why));
+    uint32_t uses = asy_sample_uses(&job->sampling);
+    const uint32_t filters = ASY_SAMPLE_USE_TOP_K | ASY_SAMPLE_USE_TOP_P | ASY_SAMPLE_USE_MIN_P;
+    if ((uses & filters) != 0 && (uses & (ASY_SAMPLE_USE_BIAS | ASY_SAMPLE_USES_COUNTS)) != 0) {
+        return asy_why_set(why, ASY_ERR_UNSUPPORTED, NULL,
+                           "a trace has no filters over biased or penalised logits yet");
+    }
+    return ASY_OK;
 }
 
 enum asy_err asy_exact_trace_new(struct asy_exact_trace **ret_trace, struct asy_exact *x,

@@ -137,7 +137,7 @@ def random_norm_quant(r):
 def random_norm_out(r):
     n = r.randrange(1, 49)
     c = {"op": "norm_out", "x": vector(r, n), "gain": gains(r, n), "eps": eps_of(r),
-         "shift": r.choice((r.randrange(1, 63), r.randrange(20, 50), r.randrange(-32768, 32768)))}
+         "shift": r.choice((r.randrange(1, 63), r.randrange(20, 50), r.randrange(-64, 65)))}
     if r.randrange(2):
         c["y"] = vector(r, n)
     return c
@@ -152,7 +152,7 @@ def random_linear(r):
          "s": [e + r.randrange(20, 62) if fitting else r.choice((-32768, 32767, r.randrange(-100, 100))) for _ in range(rows)],
          "q": vector(r, K, 32512 if wide else 127), "mant": a, "exp": e}
     if r.randrange(2):
-        c["bias"] = [r.choice((-(1 << 31) + 1, (1 << 31) - 1, number(r))) for _ in range(rows)]
+        c["bias"] = [r.choice((-C, C, number(r))) for _ in range(rows)]
     if r.randrange(2):
         c["y"] = vector(r, rows)
     return c
@@ -227,6 +227,19 @@ RANDOM = {name[7:]: f for name, f in sorted(globals().items()) if name.startswit
 
 # ---- chosen cases ----
 
+def near_ties(r):
+    """[(A, y, wide)] whose quantisation would round otherwise if the factor had one more bit"""
+    out = []
+    for wide in (0, 1):
+        while len(out) < 6 + 6 * wide:
+            A = r.randrange(1 << 20, C)
+            v = r.randrange(A)
+            R, s = M.quant_factor(A, wide)
+            if M.rnd(v * R, s) != M.rnd(v * (((32512 if wide else 127) << s + 1) // A), s + 1):
+                out.append((A, v, wide))
+    return out
+
+
 def edges():
     r = random.Random("exact/1 edges")
     out = []
@@ -238,15 +251,8 @@ def edges():
             top = 1 << k
             add("quant", wide=wide, y=[top, -top, top - 1, top // 2, -(top // 2), top // 3, 1, -1, 0])
             add("quant", wide=wide, y=[min(C, 2 * top - 1), top, -top, top + 1, -(top + top // 2)])
-    for wide in (False, True):  # where one more bit of the factor would round otherwise
-        y = []
-        while len(y) < 12:
-            A = r.randrange(1 << 20, C)
-            v = r.randrange(A)
-            R, s = M.quant_factor(A, wide)
-            if M.rnd(v * R, s) != M.rnd(v * (((32512 if wide else 127) << s + 1) // A), s + 1):
-                y += [A, v]
-                add("quant", wide=wide, y=[A, v, -v])
+    for A, v, wide in near_ties(r):
+        add("quant", wide=bool(wide), y=[A, v, -v])
     full = (1 << 23) - 1
     for wide in (False, True):
         for x, gain, eps in (
@@ -258,14 +264,14 @@ def edges():
         ):
             add("norm_quant", wide=wide, x=x, gain=gain, eps=eps)
             if not wide:
-                for s in (-32768, 1, 30, 44, 62, 32767):
+                for s in (-64, 1, 30, 44, 62, 64):
                     add("norm_out", x=x, gain=gain, eps=eps, shift=s)
     add("norm_out", x=[[C, 64]], gain=[[full, 64]], eps=0, shift=16, y=[[[C, -C], 32]])
     for wide in (False, True):
         top = 32512 if wide else 127
         for K in (32, 576, 1024, 8192, 8224, 14336, 16384, 16416, 28672, 65536, 65568, 131072):
             add("linear", wide=wide, w=[[[127, K]], [[-127, K]], [[[127, -127], K // 2]]], m=[32767, 32767, 16384], s=[62, 62, 20],
-                q=[[top, K]], mant=65535, exp=0, bias=[(1 << 31) - 1, -(1 << 31) + 1, 0])
+                q=[[top, K]], mant=65535, exp=0, bias=[C, -C, 0])
             block = vector(r, 32, 127)
             add("linear", wide=wide, w=[[[block, K // 32]], [[block[::-1], K // 32]]], m=[20000, 16384], s=[33, 40], q=[[vector(r, 32, top), K // 32]], mant=40000, exp=3)
             add("linear", wide=wide, w=[[[127, K]], [[-127, K]], [[127, K]]], m=[32767, 32767, 16384], s=[62, 63, 61], q=[[top, K]], mant=65535, exp=0)
@@ -414,7 +420,8 @@ def steps():
     for A in tops:
         for wide in (0, 1):
             elements += [[A, A, wide], [-A, A, wide], [A // 2, A, wide], [r.randint(-A, A), A, wide]]
-    add("quant", "y A wide q", r.sample(elements, 600), lambda y, A, wide: M.quant_element(y, A, wide))
+    elements = r.sample(elements, 600) + [[v, A, wide] for A, v, wide in near_ties(r)]
+    add("quant", "y A wide q", elements, lambda y, A, wide: M.quant_element(y, A, wide))
     add("limbs", "q hi lo", [[q] for q in (-32512, 32512, -128, 127, 128, -129, -1, 0, 255, 256)] + [[r.randint(-32512, 32512)] for _ in range(100)], M.limbs)
     add("scale", "v mant exp", [[v] for v in tops] + [[r.randrange(1, 1 << r.randrange(1, 62))] for _ in range(100)], M.mant_exp)
     add("inverse_root", "S r half", [[s] for s in sums], M.inverse_root)
@@ -425,14 +432,14 @@ def steps():
         inputs += [[r.choice((A, -A)), A, r.choice((full, -full))], [r.randint(-A, A), A, r.randint(-full, full)]]
     add("norm_y", "x Ax gain v y", inputs, lambda x, A, gain: (M.norm_v(x, M.norm_h(A)), M.norm_y(M.norm_v(x, M.norm_h(A)), gain)))
     reach = (1 << 30) - 128
-    add("norm_out", "y S shift o", [[r.choice((reach, -reach, number(r, reach))), s, r.choice((30, 36, 44, 1, 62, -32768, 32767, r.randrange(80)))] for s in sums], M.norm_out_element)
+    add("norm_out", "y S shift o", [[r.choice((reach, -reach, number(r, reach))), s, r.choice((30, 36, 44, 1, 62, -64, 64, r.randrange(-64, 65)))] for s in sums], M.norm_out_element)
     inputs = []
     for _ in range(600):
         K, wide = r.choice((32, 576, 1536, 8192, 8224, 16384, 16416, 28672, 65536, 65568, 131072)), r.randrange(2)
         most = K * 127 * (32512 if wide else 127)
         a, e = scale(r)
         inputs.append([r.choice((most, -most, number(r, most), r.randint(-most, most))), K, wide, a, e, r.choice((0, 16384, 32767, r.randrange(16384, 32768))),
-                       r.choice((e + r.randrange(10, 63), r.randrange(-40, 90), -32768, 32767)), r.choice((0, 0, number(r), (1 << 31) - 1, -(1 << 31) + 1)), r.choice((0, 0, number(r), C, -C))])
+                       r.choice((e + r.randrange(10, 63), r.randrange(-40, 90), -32768, 32767)), r.choice((0, 0, number(r), C, -C)), r.choice((0, 0, number(r), C, -C))])
     add("linear", "sum K wide a e m s bias x y", inputs,
         lambda total, K, wide, a, e, m, s, bias, x: M.cap(x + M.linear_element(total, K, wide, a, e, m, s, bias)))
     add("embed", "w em es x", [[r.choice((-127, 127, 0, 1, -1, r.randint(-127, 127))), r.choice((0, 16384, 32767, r.randrange(16384, 32768))), r.choice((r.randrange(1, 24), 1, 14, 62, 63, 0, -32768, 32767))] for _ in range(n)],
@@ -544,13 +551,16 @@ def settings(**change):
 TOYS = (
     ("plain", dict(layers=2, dim=32, inner=64, heads=2, kv_heads=1, head_dim=16, vocab=96, positions=512, window=0, ropes=1, activation=0, residual_bits=14,
                    flags=G.TIED | G.HEAD_WIDE), [(0, 0, 8), (0, 0, 9)],
-     [([1, 2, 3], 4, settings(), 0), ([95], 3, settings(temperature_milli=0), 17), ([7, 7, 7, 7], 2, settings(top_k=5, temperature_milli=700), 1)]),
+     [([1, 2, 3], 4, settings(), 0), ([1, 2, 3], [91, 5, 6, 7], settings(), 0), ([95], 3, settings(temperature_milli=0), 17), ([7, 7, 7, 7], 2, settings(top_k=5, temperature_milli=700), 1)]),
     ("everything", dict(layers=3, dim=64, inner=160, heads=4, kv_heads=2, head_dim=32, vocab=80, positions=600, window=5, ropes=2, activation=1, residual_bits=12,
                         flags=G.POST_NORMS | G.QK_NORMS), [(1, 1, 5), (0, 0, 10), (1, 1, 15)],
      [([5, 6, 7, 8, 9, 10, 11], 3, settings(top_p_ppm=900000, temperature_milli=800), 0), ([79, 0, 40], 4, settings(top_k=70, top_p_ppm=950000, min_p_ppm=1000), 100)]),
     ("long", dict(layers=1, dim=32, inner=32, heads=2, kv_heads=2, head_dim=16, vocab=64, positions=512, window=270, ropes=1, activation=0, residual_bits=14,
                   flags=G.QK_NORMS), [(1, 0, 0)],
      [([(11 * i + i * i) % 64 for i in range(290)], 6, settings(min_p_ppm=20000), 3)]),
+    ("judged", dict(layers=2, dim=32, inner=32, heads=2, kv_heads=1, head_dim=16, vocab=64, positions=512, window=3, ropes=2, activation=1, residual_bits=12,
+                    flags=G.POST_NORMS | G.QK_NORMS), [(1, 1, 5), (0, 0, 10)],
+     [([60, 3, 3], 4, settings(temperature_milli=900, top_k=20, top_p_ppm=900000, min_p_ppm=1000), 2)]),
 )
 
 
@@ -571,17 +581,21 @@ def toys():
         toy = {"name": name, "seed": number_ + 1, **dims, "layer_rows": [{"window": w, "rope": rope, "wide": bits} for w, rope, bits in layers], "header": shape.header().hex(),
                "layer_starts": shape.layer_starts, "layer_bits": shape.R, "starts": shape.starts, "depth": shape.depth, "row_count": len(some), "rows": shown,
                "rows_root": rows_root.hex(), "weights_root": m.weights_root().hex(), "runs": []}
-        for prompt, count, s, first in runs:
+        for prompt, wanted, s, first in runs:
+            count = len(wanted) if isinstance(wanted, list) else wanted  # a list: what a job claims, right or wrong
             seed = bytes((5 * i + count) % 256 for i in range(32))
-            run = G.Run(m, prompt, count, s, seed, first)
+            run = G.Run(m, prompt, wanted, s, seed, first)
             last = run.T - 1
             span = run.layer_bits + run.leaf_bits
             toy["runs"].append({
-                "prompt": prompt, "output": run.ids[len(prompt):], "settings": s, "seed": seed.hex(), "first": first, "positions": run.T,
+                "prompt": prompt, "output": run.ids[len(prompt):], "chosen": run.chosen, "settings": s, "settings_bytes": G.sampling.settings_bytes(s).hex(), "seed": seed.hex(), "first": first, "positions": run.T,
                 "logits": {str(pos): v for pos, v in run.logits.items()}, "starts": run.starts, "leaf_bits": run.leaf_bits, "layer_bits": run.layer_bits,
                 "token_bits": run.token_bits, "leaf_count": len(run.leaves), "ids_root": run.ids_root().hex(), "job": run.job().hex(), "trace_root": run.tree()[1].hex(),
                 "last_position": {str(i - (last << span)): leaf.rstrip(b"\0").hex() for i, leaf in sorted(run.leaves.items()) if i >> span == last},
             })
+            if name == "judged":
+                toy["runs"][-1]["leaf_indices"] = sorted(run.leaves)
+                toy["runs"][-1]["leaves"] = "".join(leaf.hex() for _, leaf in sorted(run.leaves.items()))
         out.append(toy)
     return out
 
@@ -590,7 +604,8 @@ def derived():
     """{file: bytes} of what needs no C program"""
     raw, index = step_files()
     text = lambda value: (json.dumps(value, separators=(",", ":")).replace("},{", "},\n{") + "\n").encode()
-    return {"steps.bin": raw, "steps.json": (json.dumps(index, indent=1) + "\n").encode(), "trees.json": text(trees()), "toys.json": text(toys())}
+    tables = b"".join(v.to_bytes(4, "big", signed=True) for table in (M.EXP2, M.ACTIVATIONS[0][0], M.ACTIVATIONS[1][0], *G.sampling.GUMBEL) for v in table)
+    return {"tables.bin": tables, "steps.bin": raw, "steps.json": (json.dumps(index, indent=1) + "\n").encode(), "trees.json": text(trees()), "toys.json": text(toys())}
 
 
 def write(program):

@@ -167,7 +167,7 @@ def norm_quant(x, gain, eps, wide):
 
 def norm_out_element(y, S, norm_shift):
     r, half = inverse_root(S)
-    within(norm_shift, -32768, 32767)
+    within(norm_shift, -64, 64)
     return cap(rnd(below(y * r, 61), shift(norm_shift + half)))
 
 
@@ -184,7 +184,7 @@ def linear_element(total, K, wide, a, e, m, s, bias):
     within(K, 1, 131072)
     within(m, 0, 32767)
     within(s, -32768, 32767)
-    below(bias, 31)
+    within(bias, -C, C)
     if wide:
         acc = rnd(below(total, 39), wide_shift(K))
         high, low = (total + 128) >> 8, total - 256 * ((total + 128) >> 8)

@@ -143,6 +143,22 @@ static void test_refusals(void) {
     REFUSED(r.job.prompt_count = 0);
     REFUSED(r.job.output_count = 0);
     REFUSED(r.job.sampling.top_p_ppm = 1000001);
+    /* filters look at logits that bias and penalties changed, which a job does not hold */
+    struct asy_exact_job plain = r.job;
+    r.job.sampling = ASY_SAMPLE_SETTINGS_DEFAULT;
+    r.job.sampling.logit_bias.b[0] = 1;
+    CHECK_OK(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL));
+    asy_exact_trace_free(t);
+    r.job.sampling.top_k = 3;
+    CHECK_ERR(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL), ASY_ERR_UNSUPPORTED);
+    r.job.sampling = ASY_SAMPLE_SETTINGS_DEFAULT;
+    r.job.sampling.min_p_ppm = 1000;
+    r.job.sampling.frequency_penalty_milli = 5;
+    CHECK_ERR(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL), ASY_ERR_UNSUPPORTED);
+    r.job.sampling.temperature_milli = 0; /* then there are no filters */
+    CHECK_OK(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL));
+    asy_exact_trace_free(t);
+    r.job = plain;
     r.output[3] = shape.vocab;
     REFUSED(r.job.first = 1);
     asy_exact_free(x);
