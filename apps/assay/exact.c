@@ -195,6 +195,7 @@ static const struct {
     {"bench", "how fast a model runs here", cmd_exact_bench},
     {"hash", "one hash over all logits of a text", cmd_exact_hash},
     {"ppl", "perplexity of a model on a text", cmd_exact_ppl},
+    {"tokens", "the token ids of a text", cmd_exact_tokens},
 };
 
 static void usage(FILE *to) {

@@ -87,6 +87,7 @@ void exact_progress_end(void);
 
 int cmd_exact_hash(int argc, char **argv);
 int cmd_exact_bench(int argc, char **argv);
+int cmd_exact_tokens(int argc, char **argv);
 
 /* ---- convert.c ------------------------------------------------------------------------------- */
 

@@ -9,13 +9,14 @@
 
 /* ---- hash ------------------------------------------------------------------------------------ */
 
-enum { OPT_SKIP = EXACT_OPT_OWN, OPT_STAGGER, OPT_THROUGH, OPT_EACH };
+enum { OPT_SKIP = EXACT_OPT_OWN, OPT_STAGGER, OPT_THROUGH, OPT_EACH, OPT_IDS };
 
 /* How the first half of a window gets into the slot that computes the second. */
 enum through { THROUGH_NOTHING, THROUGH_COPY, THROUGH_SAVE };
 
 struct hash_options {
     struct exact_options o;
+    const char *ids; /* a file of ids, in place of a text */
     uint32_t skip, stagger;
     enum through through;
     bool each;
@@ -209,18 +210,46 @@ static enum asy_err hash_windows(const struct hash_options *h, const struct exac
     return ASY_OK;
 }
 
+/* Windows of a file of ids, as `exact tokens` writes it. */
+static enum asy_err windows_of_ids(struct asy_windows *ret_w, const char *path,
+                                   const struct exact_options *o, struct asy_why *why) {
+    struct asy_bytes file;
+    ASY_TRY(asy_file_map(&file, path, why));
+    uint64_t count = file.n / 4 / o->window;
+    count = o->windows != 0 && o->windows < count ? o->windows : count;
+    enum asy_err err = ASY_OK;
+    if (file.n % 4 != 0 || count == 0 || count > UINT32_MAX) {
+        err = asy_why_set(why, ASY_ERR_SYNTAX, NULL,
+                          "%s is not a file of ids that fills a window of %u", path, o->window);
+    } else {
+        *ret_w = (struct asy_windows){.window = o->window, .count = (uint32_t)count};
+        ret_w->ids = asy_alloc(count * o->window * sizeof *ret_w->ids);
+        for (uint64_t i = 0; i < count * o->window; i++) {
+            ret_w->ids[i] = asy_le32_get(file.p + 4 * i);
+        }
+    }
+    asy_file_unmap(file);
+    return err;
+}
+
+static enum asy_err windows_of_text(struct asy_windows *ret_w, const struct exact_model *m,
+                                    const struct exact_options *o, struct asy_why *why) {
+    struct asy_llama *llama = NULL;
+    ASY_TRY(exact_llama(&llama, why));
+    enum asy_err err = exact_windows(ret_w, llama, m->model, o, why);
+    asy_llama_free(llama);
+    return err;
+}
+
 static enum asy_err hash(const struct hash_options *h, struct asy_why *why) {
     struct exact_model m;
-    struct asy_llama *llama = NULL;
     struct asy_windows w = {0};
     struct exact_options o = h->o;
     o.windows = o.windows != 0 ? o.windows + h->skip : 0;
     enum asy_err err = exact_model_open(&m, o.model, why);
     if (err == ASY_OK) {
-        err = exact_llama(&llama, why);
-    }
-    if (err == ASY_OK) {
-        err = exact_windows(&w, llama, m.model, &o, why);
+        err =
+            h->ids != NULL ? windows_of_ids(&w, h->ids, &o, why) : windows_of_text(&w, &m, &o, why);
     }
     if (err == ASY_OK) {
         drop_windows(&w, h->skip);
@@ -229,7 +258,6 @@ static enum asy_err hash(const struct hash_options *h, struct asy_why *why) {
                   : asy_why_set(why, ASY_ERR_RANGE, "--skip", "the text has no more windows");
     }
     asy_windows_done(&w);
-    asy_llama_free(llama);
     exact_model_close(&m);
     return err;
 }
@@ -243,8 +271,9 @@ int cmd_exact_hash(int argc, char **argv) {
         "Each window's logits are hashed as int32 little endian (SHA-256), then the windows' "
         "hashes.\n\n"
         "  --model FILE         the model (assay models convert makes it)\n"
-        "  --text FILE          UTF-8\n" EXACT_HELP_TEXT
-        "  --skip N             leave out the first N windows\n"
+        "  --text FILE          UTF-8\n"
+        "  --ids FILE           token ids in place of a text, as `assay exact tokens` writes "
+        "them\n" EXACT_HELP_TEXT "  --skip N             leave out the first N windows\n"
         "  --stagger N          let each of a batch begin N steps behind the one before it, so "
         "that\n"
         "                       sequences of different lengths share a step; default 0\n"
@@ -255,6 +284,7 @@ int cmd_exact_hash(int argc, char **argv) {
                                             {"stagger", required_argument, NULL, OPT_STAGGER},
                                             {"through", required_argument, NULL, OPT_THROUGH},
                                             {"each", no_argument, NULL, OPT_EACH},
+                                            {"ids", required_argument, NULL, OPT_IDS},
                                             EXACT_OPTIONS};
     struct hash_options h = {.o = EXACT_DEFAULTS};
     struct asy_why why = {{0}, {0}};
@@ -274,13 +304,16 @@ int cmd_exact_hash(int argc, char **argv) {
         } else if (i == OPT_EACH) {
             h.each = true;
             rc = 0;
+        } else if (i == OPT_IDS) {
+            h.ids = optarg;
+            rc = 0;
         }
         if (rc != 0) {
             return i == OPT_HELP ? 0 : 2;
         }
     }
-    if (optind != argc || h.o.model == NULL || h.o.text == NULL) {
-        return client_usage("exact hash", "it takes --model FILE and --text FILE");
+    if (optind != argc || h.o.model == NULL || (h.o.text == NULL) == (h.ids == NULL)) {
+        return client_usage("exact hash", "it takes --model FILE, and --text FILE or --ids FILE");
     }
     if (h.o.batch * h.o.chunk > ASY_EXACT_MAX_ROWS) {
         return client_usage("exact hash", "--batch times --chunk is at most %u",
@@ -434,4 +467,67 @@ int cmd_exact_bench(int argc, char **argv) {
     }
     enum asy_err err = bench(&o, &why);
     return err == ASY_OK ? 0 : app_fail("exact bench", err, &why);
+}
+
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+enum { OPT_OUT = EXACT_OPT_OWN };
+
+static enum asy_err tokens(const struct exact_options *o, const char *out, struct asy_why *why) {
+    struct exact_model m;
+    struct asy_llama *llama = NULL;
+    struct asy_windows w = {0};
+    enum asy_err err = exact_model_open(&m, o->model, why);
+    if (err == ASY_OK) {
+        err = exact_llama(&llama, why);
+    }
+    if (err == ASY_OK) {
+        err = exact_windows(&w, llama, m.model, o, why);
+    }
+    if (err == ASY_OK) {
+        size_t count = (size_t)w.count * w.window;
+        uint8_t *le = asy_alloc(4 * count);
+        for (size_t i = 0; i < count; i++) {
+            asy_le32_put(le + 4 * i, w.ids[i]);
+        }
+        err = app_write_file(out, asy_bytes_of(le, 4 * count), why);
+        asy_free(le);
+        if (err == ASY_OK) {
+            printf("%zu ids in %u windows of %u\n", count, w.count, w.window);
+        }
+    }
+    asy_windows_done(&w);
+    asy_llama_free(llama);
+    exact_model_close(&m);
+    return err;
+}
+
+int cmd_exact_tokens(int argc, char **argv) {
+    static const char help[] =
+        "usage: assay exact tokens --model FILE --text FILE --out FILE [...]\n\n"
+        "Writes the token ids of a text, cut into windows, as 4 bytes each, little endian: what\n"
+        "`assay exact hash --ids` reads where there is no tokenizer.\n\n"
+        "  --model FILE         whose tokenizer\n"
+        "  --text FILE          UTF-8\n"
+        "  --out FILE           where the ids go\n" EXACT_HELP_TEXT;
+    static const struct option options[] = {{"out", required_argument, NULL, OPT_OUT},
+                                            EXACT_OPTIONS};
+    struct exact_options o = EXACT_DEFAULTS;
+    struct asy_why why = {{0}, {0}};
+    const char *out = NULL;
+    for (int i; (i = client_option(argc, argv, "exact tokens", help, "", options)) != -1;) {
+        int rc = exact_option(&o, "exact tokens", i);
+        if (i == OPT_OUT) {
+            out = optarg;
+            rc = 0;
+        }
+        if (rc != 0) {
+            return i == OPT_HELP ? 0 : 2;
+        }
+    }
+    if (optind != argc || o.model == NULL || o.text == NULL || out == NULL) {
+        return client_usage("exact tokens", "it takes --model FILE, --text FILE and --out FILE");
+    }
+    enum asy_err err = tokens(&o, out, &why);
+    return err == ASY_OK ? 0 : app_fail("exact tokens", err, &why);
 }
