@@ -336,10 +336,8 @@ library ExactOps {
     /// @notice exp2(-d / 2^16) in 2^-30.
     function exp2(address tables, uint256 d) internal view returns (uint256) {
         unchecked {
-            uint256 n = d >> 16;
-            if (n > 31) return 0;
             (int256 a, int256 b) = entries(tables, EXP2 + 4 * ((d >> 11) & 31));
-            return (uint256(a - (((a - b) * int256(d & 2047)) >> 11)) << 6) >> n;
+            return (uint256(a - (((a - b) * int256(d & 2047)) >> 11)) << 6) >> (d >> 16);
         }
     }
 

@@ -60,6 +60,17 @@ library ExactTree {
         return Hashes.efficientKeccak256(constants, piecesRoot(content));
     }
 
+    /// @notice The same from one piece of the content, number `index`, and its path. The caller
+    /// knows how long the piece and the path are.
+    function rowHashByPiece(
+        bytes32 constants,
+        bytes calldata piece,
+        uint256 index,
+        bytes32[] calldata path
+    ) internal pure returns (bytes32) {
+        return Hashes.efficientKeccak256(constants, climb(keccak256(piece), index, path));
+    }
+
     function piecesRoot(bytes calldata content) internal pure returns (bytes32) {
         unchecked {
             uint256 n = (content.length + PIECE - 1) / PIECE;

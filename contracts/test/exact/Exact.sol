@@ -55,6 +55,15 @@ contract ExactCalls {
         return ExactTree.rowHash(constants, content);
     }
 
+    function rowHashByPiece(
+        bytes32 constants,
+        bytes calldata piece,
+        uint256 index,
+        bytes32[] calldata path
+    ) external pure returns (bytes32) {
+        return ExactTree.rowHashByPiece(constants, piece, index, path);
+    }
+
     function weightsRoot(bytes calldata header, bytes32 rowsRoot) external pure returns (bytes32) {
         return ExactTree.weightsRoot(header, rowsRoot);
     }

@@ -470,6 +470,13 @@ def steps():
         c = random_division(r)
         most = c["keys"] * 32767 * 127 + 256
         inputs.append([r.choice((most, -most, number(r, most))), c["sum"], c["keys"], c["bits"]])
+    while len(inputs) < 2 * n + 8:  # where the bits of l below its highest 32 would make another o
+        keys = r.randrange(1000, 131073)
+        l, acc, wm = r.randrange(1 << 33, keys << 30), keys * 32767 * 127 // 2, r.randrange(30, 46)
+        Z, s = M.division(l, keys, wm)
+        b = M.bits(127 * l) + 23 - max(0, M.bits(keys - 1) - 16)
+        if M.cap(M.rnd(acc * Z, s)) != M.cap(acc * ((1 << b) // (127 * l)) + (1 << b - wm - 1) >> b - wm):
+            inputs.append([acc, l, keys, wm])
     add("attended", "acc l keys wm o", inputs, attended)
     inputs = []
     for activation in (0, 1):
@@ -497,7 +504,9 @@ def steps():
     add("gumbel", "word noise", [[w] for w in words], S.gumbel)
     add("inverse", "milli inverse", [[t] for t in (1, 2, 3, 700, 800, 999, 1000, 1001, 99999, 100000)], S.inv_temperature)
     add("token_score", "logit inverse word score", [[number(r), S.inv_temperature(r.randrange(1, 100001)), r.choice(words)] for _ in range(n)], S.score)
-    add("token_weight", "d weight", [[d] for d in (0, 1, 2, 1362783, 1362784, (1 << 31) - 2, 45425, 45426)] + [[r.randrange(1400000)] for _ in range(n)], S.weight)
+    ds = [d for d in range(1, 1300000) if (d * 1549082005) >> 30 != (d * 1549082004) >> 30][:8]  # round(2^30 / ln 2) to its last digit
+    ds += [0, 1, 2, 1362783, 1362784, (1 << 31) - 2, 45425, 45426]
+    add("token_weight", "d weight", [[d] for d in ds] + [[r.randrange(1400000)] for _ in range(n)], S.weight)
     return out
 
 
@@ -522,6 +531,13 @@ def trees():
     rows = []
     for n in (0, 32, 64, 576, 1024, 1056, 1088, 1536, 2048, 3072, 4096, 5120, 14336):
         rows.append({"content": n, "constants": some_bytes(32).hex(), "pieces_root": G.pieces_root(some_bytes(n)).hex(), "hash": G.row_hash(some_bytes(32), some_bytes(n)).hex()})
+        if n > 1024:  # the last piece alone
+            count = G.ceil(n, 1024)
+            pieces = G.Tree(M.log2up(count), G.ZERO)
+            for i in range(count):
+                pieces.set(i, G.keccak256(some_bytes(n)[1024 * i:1024 * i + 1024]))
+            pieces.build()
+            rows[-1]["last_path"] = [h.hex() for h in pieces.path(count - 1)]
     r = random.Random("exact/1 openings")
     depth = 14
     leaves = {i: bytes(r.randrange(256) for _ in range(128)) for i in list(range(300, 340)) + list(range(512, 520)) + [0, (1 << depth) - 1, 4096]}
