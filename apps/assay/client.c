@@ -849,7 +849,8 @@ int cmd_receipt(int argc, char **argv) {
         "to be checked.\n\n"
         "  ID                   0x and 64 hex digits, as `assay jobs` lists them\n"
         "  -o, --output FILE    write the document to FILE\n"
-        "  --record             with the job's record: request, bias and token ids, which a replay\n"
+        "  --record             with the job's record: request, bias and token ids, which a "
+        "replay\n"
         "                       needs. A receipt can be passed on; a record holds your prompt\n"
         "  --verify             check it, as `assay verify` does; the exit status tells the "
         "result\n" CLIENT_HELP "\nLater, anywhere: assay verify FILE --rpc URL --vault ADDR\n";

@@ -275,7 +275,7 @@ static enum asy_err receipt(struct asy_bytes document, const struct asy_domain *
                             struct chain *chain, struct asy_jw *json, bool *ret_good,
                             struct asy_why *why) {
     struct asy_verify_report *r = asy_alloc(sizeof *r); /* large */
-    enum asy_err err = asy_verify_receipt(r, document, expected, why);
+    enum asy_err err = asy_verify_receipt(r, NULL, document, expected, why);
     if (err == ASY_OK && chain != NULL) {
         check_separator(chain, &r->findings);
         r->good = asy_verify_good(&r->findings);
