@@ -93,4 +93,8 @@ int cmd_exact_tokens(int argc, char **argv);
 
 int cmd_models_convert(int argc, char **argv);
 
+/* ---- manifest.c ------------------------------------------------------------------------------ */
+
+int cmd_models_manifest(int argc, char **argv);
+
 #endif
