@@ -34,12 +34,15 @@ int replay_option(struct replay_options *o, const char *command, int option) {
     }
 }
 
-int replay_options_check(struct replay_options *o, const char *command) {
+int replay_options_check(struct replay_options *o, const char *command, bool named) {
     if (o->model == NULL) {
         return client_usage(command, "it takes the model, --model FILE; `assay models convert` "
                                      "makes one of a GGUF file");
     }
-    if ((o->manifest != NULL) == (o->name != NULL)) {
+    if (o->manifest != NULL && o->name != NULL) {
+        return client_usage(command, "--manifest or --name, not both");
+    }
+    if (named && o->manifest == NULL && o->name == NULL) {
         return client_usage(command, "say which model that is: by its --name in the market, or by "
                                      "its --manifest");
     }
@@ -108,11 +111,13 @@ bool replay_model_open(struct replay_model *m, const struct replay_options *o,
     if (err == ASY_OK) {
         err = asy_gguf_read(&m->gguf, o->model, &why);
     }
-    if (err == ASY_OK) {
+    if (err == ASY_OK && (o->manifest != NULL || o->name != NULL)) {
         err = read_manifest(m, &why);
+        if (err == ASY_OK) {
+            asy_manifest_digest(&m->digest, &m->manifest);
+        }
     }
     if (err == ASY_OK) {
-        asy_manifest_digest(&m->digest, &m->manifest);
         err = read_vocabulary(m, &why);
     }
     if (err != ASY_OK) {

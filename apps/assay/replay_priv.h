@@ -48,8 +48,9 @@ struct replay_options {
 /* Takes one of REPLAY_OPTIONS. 0: done; 2: its value is wrong, which was printed; -1: it is another
  * option. */
 int replay_option(struct replay_options *o, const char *command, int option);
-/* Is there all that replay_model_open takes? Otherwise it is printed, and 2 returned. */
-int replay_options_check(struct replay_options *o, const char *command);
+/* Is there all that replay_model_open takes? Otherwise it is printed, and 2 returned.
+ * named: it must be said which model that is */
+int replay_options_check(struct replay_options *o, const char *command, bool named);
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
@@ -58,7 +59,7 @@ struct replay_model {
     struct exact_model exact;
     struct asy_gguf gguf; /* what the file says of itself */
     struct asy_manifest manifest;
-    struct asy_hash digest; /* of the manifest */
+    struct asy_hash digest; /* of the manifest; zero: the options name none */
     struct asy_llama *llama;
     struct asy_llama_vocab *llama_vocab;
     struct asy_audit_vocab vocab;

@@ -569,7 +569,7 @@ int cmd_verify(int argc, char **argv) {
     if (about_replay && !o.replay) {
         return client_usage(argv[0], "a model is for --replay");
     }
-    if (o.replay && replay_options_check(&o.model, argv[0]) != 0) {
+    if (o.replay && replay_options_check(&o.model, argv[0], true) != 0) {
         return 2;
     }
     const char *path = optind < argc ? argv[optind] : "-";

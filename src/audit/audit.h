@@ -131,6 +131,17 @@ struct asy_audit_segment {
     const struct asy_hash *prompt_digest;
     const struct asy_audit_record *record; /* passed the check RECORD of verify.h */
 };
+/* asy_audit_prompt makes the prompt of a segment as template and tokenizer do.
+ * out:    ret_ids: asy_free them
+ *         ret_digest: may be NULL
+ *         ret_signed: it is the one that was signed, in digest and in number
+ * errors: of vocab->chat; SYNTAX the record's request is not canonical; RANGE */
+ASY_MUST_USE enum asy_err asy_audit_prompt(uint32_t **ret_ids, uint32_t *ret_count,
+                                           struct asy_hash *ret_digest, bool *ret_signed,
+                                           const struct asy_audit_segment *segment,
+                                           const struct asy_audit_vocab *vocab,
+                                           struct asy_why *reterr_why);
+
 struct asy_audit_replay_config {
     const struct asy_exact_model *model;
     const struct asy_audit_vocab *vocab;

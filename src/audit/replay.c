@@ -51,6 +51,28 @@ static enum asy_err messages_of(struct asy_bytes *ret, struct asy_bytes request,
     return ASY_OK;
 }
 
+enum asy_err asy_audit_prompt(uint32_t **ret_ids, uint32_t *ret_count, struct asy_hash *ret_digest,
+                              bool *ret_signed, const struct asy_audit_segment *segment,
+                              const struct asy_audit_vocab *vocab, struct asy_why *reterr_why) {
+    struct asy_bytes messages;
+    struct asy_hash digest;
+    size_t count;
+    ASY_TRY(messages_of(&messages, segment->record->messages, reterr_why));
+    ASY_TRY(vocab->chat(vocab->self, ret_ids, &count, messages, reterr_why));
+    if (count > UINT32_MAX) {
+        asy_free(*ret_ids);
+        return asy_why_set(reterr_why, ASY_ERR_RANGE, "messages", "%zu tokens", count);
+    }
+    asy_prompt_digest(&digest, *ret_ids, count);
+    *ret_count = (uint32_t)count;
+    *ret_signed =
+        asy_hash_eq(&digest, segment->prompt_digest) && count == segment->receipt->in_tokens;
+    if (ret_digest != NULL) {
+        *ret_digest = digest;
+    }
+    return ASY_OK;
+}
+
 /* What the record says of the tokens; the prompt is the caller's. */
 static enum asy_err job_of(struct asy_audit_exact_job *ret, struct asy_sample_bias *bias,
                            const struct asy_audit_segment *s, struct asy_why *why) {
@@ -94,21 +116,15 @@ static enum asy_err compute(struct asy_audit_replay *ret, const struct asy_audit
     return err;
 }
 
+/* prompt: the one that was signed, ret->prompt_count ids. */
 static enum asy_err replay(struct asy_audit_replay *ret, const struct asy_audit_segment *s,
                            const struct asy_audit_replay_config *c, const uint32_t *prompt,
-                           size_t prompt_count, struct asy_why *why) {
+                           struct asy_why *why) {
     struct asy_audit_exact_job job;
     struct asy_sample_bias bias[ASY_MAX_BIAS];
-    *ret = (struct asy_audit_replay){.prompt_count = (uint32_t)prompt_count};
-    asy_prompt_digest(&ret->prompt_digest, prompt, prompt_count);
-    ret->prompt_is_signed =
-        asy_hash_eq(&ret->prompt_digest, s->prompt_digest) && prompt_count == s->receipt->in_tokens;
-    if (!ret->prompt_is_signed) {
-        return ASY_OK;
-    }
     ASY_TRY(job_of(&job, bias, s, why));
     job.prompt = prompt;
-    job.prompt_count = (uint32_t)prompt_count;
+    job.prompt_count = ret->prompt_count;
     ASY_TRY(compute(ret, &job, c, why));
     const struct asy_audit_end_job end = {
         .output = job.output,
@@ -128,14 +144,12 @@ enum asy_err asy_audit_replay(struct asy_audit_replay *ret_replay,
                               const struct asy_audit_segment *segment,
                               const struct asy_audit_replay_config *config,
                               struct asy_why *reterr_why) {
-    struct asy_audit_replay r;
-    struct asy_bytes messages;
+    struct asy_audit_replay r = {0};
     uint32_t *prompt;
-    size_t count;
-    ASY_TRY(messages_of(&messages, segment->record->messages, reterr_why));
-    ASY_TRY(config->vocab->chat(config->vocab->self, &prompt, &count, messages, reterr_why));
-    enum asy_err err = count <= UINT32_MAX ? replay(&r, segment, config, prompt, count, reterr_why)
-                                           : ASY_ERR_RANGE;
+    ASY_TRY(asy_audit_prompt(&prompt, &r.prompt_count, &r.prompt_digest, &r.prompt_is_signed,
+                             segment, config->vocab, reterr_why));
+    enum asy_err err =
+        r.prompt_is_signed ? replay(&r, segment, config, prompt, reterr_why) : ASY_OK;
     asy_free(prompt);
     if (err == ASY_OK) {
         *ret_replay = r;
