@@ -174,18 +174,11 @@ static size_t shown_len(const uint8_t *p, size_t n) {
 
 const char *replay_token_text(char ret[REPLAY_TEXT], const struct replay_model *m, uint32_t id) {
     char text[ASY_ENGINE_PIECE_MAX];
-    enum { ROOM = 8 }; /* for one more piece of it, the quote, the dots and the zero byte */
-    if (id >= m->gguf.vocab_count) {
-        (void)snprintf(ret, REPLAY_TEXT, "no token");
-        return ret;
-    }
-    size_t len = asy_llama_piece(m->llama_vocab, text, sizeof text, id), n = 0, at = 0;
+    enum { ROOM = 8 }; /* for one more piece of it, the dots and the zero byte */
+    size_t len =
+        id < m->gguf.vocab_count ? asy_llama_piece(m->llama_vocab, text, sizeof text, id) : 0;
+    size_t n = 0, at = 0;
     const uint8_t *p = (const uint8_t *)text;
-    if (asy_llama_vocab_end(m->llama_vocab, id) && len == 0) {
-        (void)snprintf(ret, REPLAY_TEXT, "the end");
-        return ret;
-    }
-    ret[n++] = '"';
     while (at < len && n + ROOM < REPLAY_TEXT) {
         size_t whole = shown_len(p + at, len - at);
         if (whole != 0) {
@@ -199,7 +192,7 @@ const char *replay_token_text(char ret[REPLAY_TEXT], const struct replay_model *
         }
         at += whole != 0 ? whole : 1;
     }
-    (void)snprintf(ret + n, REPLAY_TEXT - n, "%s\"", at < len ? ".." : "");
+    (void)snprintf(ret + n, REPLAY_TEXT - n, "%s", at < len ? ".." : "");
     return ret;
 }
 
@@ -400,20 +393,27 @@ void replay_run(struct replay *ret, struct asy_verify_report *report, const stru
 
 /* ---- printing -------------------------------------------------------------------------------- */
 
+static void print_token(const struct replay_model *m, const char *what, uint32_t id) {
+    char text[REPLAY_TEXT];
+    bool end = asy_llama_vocab_end(m->llama_vocab, id);
+    printf("  %-6s %8u  \"%s\"%s", what, id, replay_token_text(text, m, id),
+           end ? ", an end token" : "");
+}
+
 void replay_print_wrong(const struct replay_model *m, const struct asy_audit_replay *r) {
     const struct asy_audit_exact *t = &r->tokens;
-    char text[REPLAY_TEXT];
     printf("first wrong token: position %u of the answer\n", t->first);
-    printf("  given  %8u  %-24s", t->claimed, replay_token_text(text, m, t->claimed));
+    print_token(m, "given", t->claimed);
     if (t->margin == ASY_SAMPLE_OUTSIDE) {
-        printf("  excluded by the settings\n");
+        printf(", which the settings exclude\n");
     } else {
-        printf("  %.4f nats below\n", nats(t->margin));
+        printf(", %.4f nats below\n", nats(t->margin));
     }
     if (t->right == UINT32_MAX) {
         printf("  right         -  no token is possible under the bias\n");
     } else {
-        printf("  right  %8u  %s\n", t->right, replay_token_text(text, m, t->right));
+        print_token(m, "right", t->right);
+        printf("\n");
     }
 }
 
@@ -466,6 +466,7 @@ static void write_token(struct asy_jw *w, const char *key, const struct replay_m
     asy_jw_kv_object(w, key);
     asy_jw_kv_u64(w, "id", id);
     asy_jw_kv_cstr(w, "text", replay_token_text(text, m, id));
+    asy_jw_kv_bool(w, "end", asy_llama_vocab_end(m->llama_vocab, id));
     asy_jw_end(w);
 }
 

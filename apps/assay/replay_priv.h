@@ -72,8 +72,8 @@ void replay_model_close(struct replay_model *m);
 bool replay_model_check(const struct replay_model *m, const struct asy_terms *terms,
                         struct asy_verify_findings *f);
 
-/* The text of a token for people: control characters and what is no UTF-8 as \n or \xe2, in quotes;
- * long ones are cut. */
+/* The text of a token for people: control characters and what is no UTF-8 as \n or \xe2; long ones
+ * are cut. */
 #define REPLAY_TEXT 80u
 const char *replay_token_text(char ret[REPLAY_TEXT], const struct replay_model *m, uint32_t id);
 
