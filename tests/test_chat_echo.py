@@ -197,6 +197,36 @@ def jobs_receipts_and_usage(m):
 
 
 @case
+def the_record_of_a_receipt(m):
+    """What a replay needs is there for who asks for it, and fits what was signed."""
+    c = m.account("1")
+    messages = [{"role": "developer", "content": "Say \"\u00e9\\\n\u0001\""}, {"role": "user", "content": "one two three"}]
+    r = c.post("/v1/chat/completions", {"model": "echo", "messages": messages, "logit_bias": {"70000": -1.5, "7": 100}, "stop": "ree"})
+    job = r.headers["x-assay-job-id"]
+    assert r.json["choices"][0]["message"]["content"] == "one two th", r
+    plain = c.get(f"/v1/receipts/{job}").json
+    [segment] = c.get(f"/v1/receipts/{job}?record=true").json["segments"]
+    record = segment.pop("record")
+    assert "record" not in plain["segments"][0] and segment.keys() == plain["segments"][0].keys(), plain
+    assert set(record) == {"request", "bias", "prior", "output"} and record["prior"] == [], record
+    assert json.loads(record["request"]) == {"messages": [{"content": messages[0]["content"], "role": "system"}, {"content": "one two three", "role": "user"}]}
+    assert link.digest_of(b"assay/request/1", record["request"].encode()) == bytes.fromhex(segment["terms"]["request"][2:])
+    assert record["bias"] == "0x" + "00000007000186a0" + "00011170fffffa24"
+    assert link.digest_of(b"assay/bias/1", bytes.fromhex(record["bias"][2:])).hex() == segment["sampling"]["settings"][-64:]
+    assert len(record["output"]) == segment["receipt"]["outTokens"] == 5, record
+    assert link.output_digest(bytes.fromhex(segment["promptDigest"][2:]), record["output"]).hex() == segment["receipt"]["output"][2:]
+    # a job that no node served has none
+    r = c.chat("x" * 3000, max_tokens=1024, provider={"only": ["0x" + "11" * 20]})
+    assert r.status == 503, r
+    assert c.get(f"/v1/receipts/{job}?record=false").json["segments"][0].keys() == segment.keys()
+    for query in ("record=", "record=1", "record=yes", "record=TRUE"):
+        r = c.get(f"/v1/receipts/{job}?{query}")
+        assert r.status == 400 and r.error["param"] == "record", (query, r)
+    assert m.client.get(f"/v1/receipts/{job}?record=true").status == 404, "it is another account's"
+    assert m.admin.get(f"/v1/receipts/{job}?record=true").status == 401
+
+
+@case
 def credit(m):
     c = m.client.credit()
     assert c["account"] == m.info["requester"] and c["cap_open"] and c["lane"] > 0 and c["closes_at"] == 0, c

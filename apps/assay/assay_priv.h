@@ -67,6 +67,13 @@ struct asy_config *app_settings(const char *name, const char *what,
 typedef void (*app_shutdown_fn)(void *object, uint64_t deadline_ns, asy_loop_cb done, void *arg);
 ASY_MUST_USE enum asy_err app_run(struct asy_loop *loop, app_shutdown_fn shutdown, void *object,
                                   struct asy_why *why);
+/* The manifest of a model file that asy_gguf_read read from path, as every node here makes it.
+ * errors: as asy_manifest_from_gguf */
+struct asy_gguf;
+struct asy_manifest;
+ASY_MUST_USE enum asy_err app_manifest(struct asy_manifest *ret_m, const struct asy_gguf *gguf,
+                                       const char *path, const char *name, const char *licence,
+                                       struct asy_why *why);
 /* Prints "assay NAME: what (ERR)" on standard error; returns 1. */
 int app_fail(const char *name, enum asy_err err, const struct asy_why *why);
 

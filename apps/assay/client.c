@@ -551,13 +551,18 @@ static void print_models(const struct asy_json *doc) {
 int cmd_models(int argc, char **argv) {
     static const char help[] =
         "usage: assay models [--json]\n"
-        "       assay models convert IN.gguf OUT [...]\n\n"
+        "       assay models convert IN.gguf OUT [...]\n"
+        "       assay models manifest FILE --name NAME [...]\n\n"
         "Lists the models that can be asked now. Prices are the lowest live offers, in USD per\n"
         "million tokens; a request may be matched with a dearer node, never above your "
         "cap.\n\n" CLIENT_HELP "\nAsk one: assay chat --model NAME \"Hello\"\n"
-        "`convert` makes a model of the exact engine; its own --help tells more.\n";
+        "`convert` makes a model of the exact engine, `manifest` prints what a file is named by;\n"
+        "their own --help tells more.\n";
     if (argc > 1 && strcmp(argv[1], "convert") == 0) {
         return cmd_models_convert(argc - 1, argv + 1);
+    }
+    if (argc > 1 && strcmp(argv[1], "manifest") == 0) {
+        return cmd_models_manifest(argc - 1, argv + 1);
     }
     return plain(argc, argv, help, "/v1/models", false, print_models);
 }
@@ -842,27 +847,33 @@ static int take_receipt(struct client *c, const struct client_response *r, const
 
 int cmd_receipt(int argc, char **argv) {
     static const char help[] =
-        "usage: assay receipt ID [-o FILE] [--verify] [--json]\n\n"
+        "usage: assay receipt ID [-o FILE] [--record] [--verify] [--json]\n\n"
         "Fetches the receipt of a job: the terms, the node's signed statement of what it did and\n"
         "what that cost, and its place in a batch once it is settled. Keep it; it needs no "
         "gateway\n"
         "to be checked.\n\n"
         "  ID                   0x and 64 hex digits, as `assay jobs` lists them\n"
         "  -o, --output FILE    write the document to FILE\n"
+        "  --record             with the job's record: request, bias and token ids, which a "
+        "replay\n"
+        "                       needs. A receipt can be passed on; a record holds your prompt\n"
         "  --verify             check it, as `assay verify` does; the exit status tells the "
         "result\n" CLIENT_HELP "\nLater, anywhere: assay verify FILE --rpc URL --vault ADDR\n";
-    enum { OPT_VERIFY = OPT_OWN };
+    enum { OPT_VERIFY = OPT_OWN, OPT_RECORD };
     static const struct option options[] = {{"output", required_argument, NULL, 'o'},
                                             {"verify", no_argument, NULL, OPT_VERIFY},
+                                            {"record", no_argument, NULL, OPT_RECORD},
                                             CLIENT_OPTIONS};
     struct client c = {.name = argv[0]};
     const char *id, *out = NULL;
-    bool verify = false;
+    bool verify = false, record = false;
     for (int o; (o = client_option(argc, argv, c.name, help, "o:", options)) != -1;) {
         if (o == 'o') {
             out = optarg;
         } else if (o == OPT_VERIFY) {
             verify = true;
+        } else if (o == OPT_RECORD) {
+            record = true;
         } else if (!client_common(&c, o)) {
             return o == OPT_HELP ? 0 : 2;
         }
@@ -872,7 +883,7 @@ int cmd_receipt(int argc, char **argv) {
     }
     char path[128];
     struct client_response r;
-    (void)snprintf(path, sizeof path, "/v1/receipts/%s", id);
+    (void)snprintf(path, sizeof path, "/v1/receipts/%s%s", id, record ? "?record=true" : "");
     int rc = 2;
     if (client_open(&c, true)) {
         rc = 1;

@@ -196,6 +196,7 @@ static const struct {
     {"hash", "one hash over all logits of a text", cmd_exact_hash},
     {"ppl", "perplexity of a model on a text", cmd_exact_ppl},
     {"tokens", "the token ids of a text", cmd_exact_tokens},
+    {"trace", "commit to every step of a job, and open any of them", cmd_exact_trace},
 };
 
 static void usage(FILE *to) {

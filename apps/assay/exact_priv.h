@@ -89,8 +89,16 @@ int cmd_exact_hash(int argc, char **argv);
 int cmd_exact_bench(int argc, char **argv);
 int cmd_exact_tokens(int argc, char **argv);
 
+/* ---- trace.c --------------------------------------------------------------------------------- */
+
+int cmd_exact_trace(int argc, char **argv);
+
 /* ---- convert.c ------------------------------------------------------------------------------- */
 
 int cmd_models_convert(int argc, char **argv);
+
+/* ---- manifest.c ------------------------------------------------------------------------------ */
+
+int cmd_models_manifest(int argc, char **argv);
 
 #endif

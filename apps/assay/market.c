@@ -380,7 +380,7 @@ enum asy_err up_report_receipt(struct up *u, struct asy_bytes document, struct a
     struct asy_verify_report *r = asy_alloc(sizeof *r); /* large */
     char usd[ASY_USD_STR], root[ASY_HASH_TEXT], tx[ASY_HASH_TEXT];
     asy_domain_init(&domain, u->market.chain_id, &u->market.vault);
-    enum asy_err err = asy_verify_receipt(r, document, &domain, why);
+    enum asy_err err = asy_verify_receipt(r, NULL, document, &domain, why);
     if (err == ASY_OK && !r->good) {
         err = asy_why_set(why, ASY_ERR_SIGNATURE, NULL,
                           "the receipt of the first chat does not verify");

@@ -1,2 +1,2 @@
-DEPS := base crypto codec money merkle net store evm sample exact engine convert model job signer chain link match ledger api config gateway node verify
+DEPS := base crypto codec money merkle net store evm sample exact audit engine convert model job signer chain link match ledger api config gateway node verify
 PKGS := libcurl

@@ -122,15 +122,9 @@ static enum asy_err describe(struct asy_link_model *m, const struct settings *s,
         ASY_TRY(asy_manifest_echo(&manifest, s->model_name, s->context, why));
         (void)snprintf(m->engine, sizeof m->engine, "echo/1");
     } else {
-        const char *base = strrchr(s->model_file, '/');
         struct asy_gguf gguf;
-        struct asy_manifest_options options = {.name = s->model_name,
-                                               .licence = s->licence,
-                                               .llama_versions = "0.5.0",
-                                               .calibration = ASY_MANIFEST_CPU};
         ASY_TRY(asy_model_read_gguf(&gguf, s->model_file, s->data, asy_env_system(), why));
-        ASY_TRY(asy_manifest_from_gguf(&manifest, &gguf, base != NULL ? base + 1 : s->model_file,
-                                       &options, why));
+        ASY_TRY(app_manifest(&manifest, &gguf, s->model_file, s->model_name, s->licence, why));
         if (gguf.exact) {
             m->tier = ASY_TIER_EXACT;
             (void)snprintf(m->engine, sizeof m->engine, "exact/1");

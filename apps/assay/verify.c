@@ -1,12 +1,11 @@
-/* verify.c: `assay verify`: a receipt or a settled lane, checked offline, and against a chain. */
+/* verify.c: `assay verify`: a receipt or a settled lane, checked offline, against a chain, and by
+ * computing the answer again. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
-#include "assay_priv.h"
-#include "client_priv.h"
 #include "money/money.h"
-#include "verify/verify.h"
+#include "replay_priv.h"
 
 enum { LOG_MEMORY = 1u << 20 }; /* bytes for the logs of one transaction */
 
@@ -139,6 +138,16 @@ static const char *state_sign(enum asy_verify_state state, bool utf8) {
     return "";
 }
 
+/* How a document is looked at. */
+struct task {
+    const char *name; /* of the command */
+    const struct asy_domain *expected;
+    struct chain *chain;              /* NULL: offline */
+    const struct replay_model *model; /* NULL: nothing is computed again */
+    uint32_t context;
+    bool count_all, json;
+};
+
 struct tally {
     bool utf8;
     unsigned passed, failed, absent;
@@ -165,6 +174,22 @@ static void print_end(const struct tally *t) {
                t->absent);
     } else {
         printf("good: %u passed, %u had nothing to check\n", t->passed, t->absent);
+    }
+}
+
+static void print_replay(const struct task *task, const struct asy_verify_report *r,
+                         const struct replay *replay) {
+    for (uint32_t i = 0; i < r->segment_count; i++) {
+        const struct replay_segment *s = &replay->segments[i];
+        if (s->state == REPLAY_DONE && s->r.tokens.verdict == ASY_AUDIT_WRONG) {
+            replay_print_wrong(task->model, &s->r);
+        }
+    }
+    if (replay->proved && r->good) {
+        printf("proved: %llu tokens are those of the model, computed again in %.2f s\n",
+               (unsigned long long)replay->tokens, replay->seconds);
+    } else if (r->good) {
+        printf("NOT PROVED: there is a segment that could not be computed again\n");
     }
 }
 
@@ -237,9 +262,16 @@ static void write_head(struct asy_jw *w, bool good, const char *document,
     asy_jw_kv_cstr(w, "amount", usd);
 }
 
-static void write_report(struct asy_jw *w, const struct asy_verify_report *r) {
+/* replay: NULL where none was asked for. */
+static void write_report(struct asy_jw *w, const struct asy_verify_report *r,
+                         const struct task *task, const struct replay *replay) {
     write_head(w, r->good, "receipt", &r->domain, r->in_tokens, r->out_tokens, r->amount);
     asy_jw_kv_hash(w, "job_id", &r->job_id);
+    if (replay != NULL) {
+        asy_jw_kv_bool(w, "proved", replay->proved && r->good);
+        asy_jw_key(w, "seconds");
+        asy_jw_f64(w, replay->seconds);
+    }
     write_findings(w, &r->findings);
     asy_jw_kv_array(w, "segments");
     for (uint32_t i = 0; i < r->segment_count; i++) {
@@ -250,6 +282,9 @@ static void write_report(struct asy_jw *w, const struct asy_verify_report *r) {
         write_findings(w, &s->findings);
         if (s->has_settlement) {
             write_settlement(w, &s->settlement);
+        }
+        if (replay != NULL) {
+            replay_write(w, task->model, &replay->segments[i]);
         }
         asy_jw_end(w);
     }
@@ -271,47 +306,78 @@ static void write_lane(struct asy_jw *w, const struct asy_verify_lane_report *r)
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-static enum asy_err receipt(struct asy_bytes document, const struct asy_domain *expected,
-                            struct chain *chain, struct asy_jw *json, bool *ret_good,
-                            struct asy_why *why) {
-    struct asy_verify_report *r = asy_alloc(sizeof *r); /* large */
-    enum asy_err err = asy_verify_receipt(r, document, expected, why);
-    if (err == ASY_OK && chain != NULL) {
-        check_separator(chain, &r->findings);
-        r->good = asy_verify_good(&r->findings);
-    }
-    for (uint32_t i = 0; err == ASY_OK && i < r->segment_count; i++) {
+static enum asy_err check_on_chain(struct asy_verify_report *r, struct chain *chain,
+                                   struct asy_why *why) {
+    check_separator(chain, &r->findings);
+    for (uint32_t i = 0; i < r->segment_count; i++) {
         struct asy_verify_segment *s = &r->segments[i];
-        if (chain != NULL && s->has_settlement) {
-            err = check_chain(chain, &s->settlement, &s->terms, &s->findings, why);
+        if (s->has_settlement) {
+            ASY_TRY(check_chain(chain, &s->settlement, &s->terms, &s->findings, why));
         }
-        r->good = r->good && asy_verify_good(&s->findings);
+    }
+    return ASY_OK;
+}
+
+static void judge(struct asy_verify_report *r) {
+    r->good = asy_verify_good(&r->findings);
+    for (uint32_t i = 0; i < r->segment_count; i++) {
+        r->good = r->good && asy_verify_good(&r->segments[i].findings);
+    }
+}
+
+/* The exit status: 0 all is right; 1 something is not; 2 what was to be proved could not be. */
+static int status_of(bool good, const struct replay *replay) {
+    return !good ? 1 : replay == NULL || replay->proved ? 0 : 2;
+}
+
+static enum asy_err receipt(const struct task *task, struct asy_bytes document, struct asy_jw *json,
+                            int *ret_status, struct asy_why *why) {
+    struct asy_verify_report *r = asy_alloc(sizeof *r); /* large */
+    struct replay *replay = task->model != NULL ? asy_alloc(sizeof *replay) : NULL;
+    struct asy_arena arena;
+    asy_arena_init(&arena, ASY_VERIFY_MAX_RECORDS);
+    enum asy_err err =
+        asy_verify_receipt(r, replay != NULL ? &arena : NULL, document, task->expected, why);
+    if (err == ASY_OK && task->chain != NULL) {
+        err = check_on_chain(r, task->chain, why);
+    }
+    if (err == ASY_OK && replay != NULL) {
+        replay_run(replay, r, task->model, task->context, task->count_all);
     }
     if (err == ASY_OK) {
-        *ret_good = r->good;
-        if (json != NULL) {
-            write_report(json, r);
-        } else {
-            print_report(r);
+        judge(r);
+        *ret_status = status_of(r->good, replay);
+    }
+    if (err == ASY_OK && task->json) {
+        write_report(json, r, task, replay);
+    } else if (err == ASY_OK) {
+        print_report(r);
+        if (replay != NULL) {
+            print_replay(task, r, replay);
         }
     }
+    asy_arena_done(&arena);
+    asy_free(replay);
     asy_free(r);
     return err;
 }
 
-static enum asy_err lane(struct asy_bytes document, const struct asy_domain *expected,
-                         struct chain *chain, struct asy_jw *json, bool *ret_good,
-                         struct asy_why *why) {
+static enum asy_err lane(const struct task *task, struct asy_bytes document, struct asy_jw *json,
+                         int *ret_status, struct asy_why *why) {
     struct asy_verify_lane_report r;
-    ASY_TRY(asy_verify_lane(&r, document, expected, why));
-    if (chain != NULL) {
+    if (task->model != NULL) {
+        return asy_why_set(why, ASY_ERR_UNSUPPORTED, NULL,
+                           "a lane has no records of its jobs; --replay takes a receipt");
+    }
+    ASY_TRY(asy_verify_lane(&r, document, task->expected, why));
+    if (task->chain != NULL) {
         const struct asy_terms terms = {.requester = r.requester, .gateway = r.gateway};
-        check_separator(chain, &r.findings);
-        ASY_TRY(check_chain(chain, &r.settlement, &terms, &r.findings, why));
+        check_separator(task->chain, &r.findings);
+        ASY_TRY(check_chain(task->chain, &r.settlement, &terms, &r.findings, why));
         r.good = asy_verify_good(&r.findings);
     }
-    *ret_good = r.good;
-    if (json != NULL) {
+    *ret_status = status_of(r.good, NULL);
+    if (task->json) {
         write_lane(json, &r);
     } else {
         print_lane(&r);
@@ -319,47 +385,72 @@ static enum asy_err lane(struct asy_bytes document, const struct asy_domain *exp
     return ASY_OK;
 }
 
-static int verify(const char *name, struct asy_bytes document, const struct asy_domain *expected,
-                  struct chain *chain, bool as_json) {
+static int verify(const struct task *task, struct asy_bytes document) {
     struct asy_why why = {{0}, {0}};
     struct asy_buf buf;
     struct asy_jw w;
     enum asy_verify_kind kind;
-    bool good = false;
+    int status = 2;
     asy_buf_init(&buf, ASY_MAX_RESPONSE);
     asy_jw_init(&w, &buf);
     enum asy_err err = asy_verify_kind(&kind, document, &why);
     if (err == ASY_OK) {
-        err = (kind == ASY_VERIFY_KIND_LANE ? lane : receipt)(document, expected, chain,
-                                                              as_json ? &w : NULL, &good, &why);
+        err = (kind == ASY_VERIFY_KIND_LANE ? lane : receipt)(task, document, &w, &status, &why);
     }
-    if (err == ASY_OK && as_json) {
+    if (err == ASY_OK && task->json) {
         err = asy_jw_finish(&w);
         client_print_json(asy_buf_bytes(&buf));
     }
     asy_buf_done(&buf);
     if (err != ASY_OK) {
-        (void)app_fail(name, err, &why);
+        (void)app_fail(task->name, err, &why);
         return 2;
     }
-    return good ? 0 : 1;
+    return status;
 }
 
 int verify_print(const char *name, struct asy_bytes document, const struct asy_domain *expected,
                  bool json) {
-    return verify(name, document, expected, NULL, json);
+    const struct task task = {.name = name, .expected = expected, .json = json};
+    return verify(&task, document);
 }
 
 struct options {
     const char *rpc, *vault, *chain_id;
-    bool json;
+    bool json, replay, count_all;
+    uint32_t context;
+    struct replay_options model;
 };
+
+/* The document against the chain that the options name, and by the model, if one is given. */
+static int run_on(const struct options *o, struct task *task, const struct asy_addr *vault,
+                  uint64_t chain_id, struct asy_bytes document) {
+    struct asy_why why = {{0}, {0}};
+    struct asy_domain expected;
+    struct chain chain = {0};
+    int rc = 2;
+    enum asy_err err = o->rpc != NULL ? chain_open(&chain, o->rpc, vault, &why) : ASY_OK;
+    if (err != ASY_OK) {
+        (void)app_fail(task->name, err, &why);
+    } else if (o->rpc != NULL && chain_id != 0 && chain_id != chain.domain.chain_id) {
+        rc = client_usage(task->name, "the endpoint is of chain %llu, not of %s",
+                          (unsigned long long)chain.domain.chain_id, o->chain_id);
+    } else {
+        if (o->vault != NULL) {
+            asy_domain_init(&expected, o->rpc != NULL ? chain.domain.chain_id : chain_id, vault);
+            task->expected = &expected;
+        }
+        task->chain = o->rpc != NULL ? &chain : NULL;
+        rc = verify(task, document);
+    }
+    asy_evm_free(chain.evm);
+    return rc;
+}
 
 static int run(const char *name, const struct options *o, const char *path) {
     struct asy_why why = {{0}, {0}};
-    struct asy_addr vault;
-    struct asy_domain expected;
-    struct chain chain = {0};
+    struct asy_addr vault = {{0}};
+    struct replay_model model = {0};
     uint64_t chain_id = 0;
     if ((o->vault == NULL) != (o->rpc == NULL && o->chain_id == NULL)) {
         return client_usage(name, "--vault goes with --rpc or --chain-id, and they with it");
@@ -372,31 +463,27 @@ static int run(const char *name, const struct options *o, const char *path) {
     }
     struct asy_buf document;
     asy_buf_init(&document, ASY_VERIFY_MAX_DOC);
-    enum asy_err err = app_read_file(&document, path, false, &why);
-    if (err == ASY_OK && o->rpc != NULL) {
-        err = chain_open(&chain, o->rpc, &vault, &why);
-    }
+    struct task task = {.name = name,
+                        .context = o->context,
+                        .count_all = o->count_all,
+                        .json = o->json,
+                        .model = o->replay ? &model : NULL};
     int rc = 2;
+    enum asy_err err = app_read_file(&document, path, false, &why);
     if (err != ASY_OK) {
         (void)app_fail(name, err, &why);
-    } else if (o->rpc != NULL && chain_id != 0 && chain_id != chain.domain.chain_id) {
-        rc = client_usage(name, "the endpoint is of chain %llu, not of %s",
-                          (unsigned long long)chain.domain.chain_id, o->chain_id);
-    } else {
-        if (o->vault != NULL) {
-            asy_domain_init(&expected, o->rpc != NULL ? chain.domain.chain_id : chain_id, &vault);
-        }
-        rc = verify(name, asy_buf_bytes(&document), o->vault != NULL ? &expected : NULL,
-                    o->rpc != NULL ? &chain : NULL, o->json);
+    } else if (!o->replay || replay_model_open(&model, &o->model, name)) {
+        rc = run_on(o, &task, &vault, chain_id, asy_buf_bytes(&document));
     }
-    asy_evm_free(chain.evm);
+    replay_model_close(&model);
     asy_buf_done(&document);
     return rc;
 }
 
 int cmd_verify(int argc, char **argv) {
     static const char help[] =
-        "usage: assay verify [FILE | -] [--rpc URL --vault ADDR] [--json]\n\n"
+        "usage: assay verify [FILE | -] [--rpc URL --vault ADDR] [--json]\n"
+        "       assay verify FILE --replay --model MODEL --name NAME [...]\n\n"
         "Checks what a gateway says about a job, without trusting it: a receipt (assay receipt ID\n"
         "-o FILE), or a lane's whole part of a batch (GET /v1/settlement/NUMBER/lanes/LANE).\n"
         "Standard input where no FILE is named.\n\n"
@@ -410,16 +497,43 @@ int cmd_verify(int argc, char **argv) {
         "  --chain-id N         with --vault, but without --rpc: the signatures must be for this\n"
         "                       chain\n"
         "  --json               print the result as JSON\n\n"
-        "Exit status: 0 every check that had something to check passed; 1 one failed; 2 the\n"
-        "document cannot be read, the endpoint does not answer, or the usage is wrong.\n";
-    enum { OPT_RPC = OPT_OWN, OPT_VAULT, OPT_CHAIN_ID };
+        "Whether the answer came from the model, computing it again can tell: at every position\n"
+        "of an answer of tier `exact` only one token is right. It takes the receipt with the\n"
+        "job's record, and the model file:\n\n"
+        "    assay receipt ID --record -o job.json\n"
+        "    assay models convert IN.gguf MODEL\n"
+        "    assay verify job.json --replay --model MODEL --name NAME\n\n"
+        "  --replay             compute it again: all of it is proved, or the first wrong token\n"
+        "                       and the right one are shown\n" REPLAY_HELP
+        "  --context N          the nodes' context, where that is less than the manifest's: an\n"
+        "                       answer may end where it is full\n"
+        "  --all                go on behind the first wrong token, and count them\n\n"
+        "Exit status: 0 every check that had something to check passed, and with --replay, all\n"
+        "that was paid is proved; 1 a check failed; 2 the document cannot be read or not be\n"
+        "replayed, the endpoint does not answer, or the usage is wrong.\n";
+    enum {
+        OPT_RPC = REPLAY_OPT_OWN,
+        OPT_VAULT,
+        OPT_CHAIN_ID,
+        OPT_REPLAY,
+        OPT_CONTEXT,
+        OPT_ALL,
+    };
     static const struct option options[] = {{"rpc", required_argument, NULL, OPT_RPC},
                                             {"vault", required_argument, NULL, OPT_VAULT},
                                             {"chain-id", required_argument, NULL, OPT_CHAIN_ID},
+                                            {"replay", no_argument, NULL, OPT_REPLAY},
+                                            {"context", required_argument, NULL, OPT_CONTEXT},
+                                            {"all", no_argument, NULL, OPT_ALL},
+                                            REPLAY_OPTIONS,
                                             {"json", no_argument, NULL, OPT_JSON},
                                             CLIENT_OPTION_HELP};
     struct options o = {0};
+    bool about_replay = false; /* an option that means nothing without --replay */
     for (int i; (i = client_option(argc, argv, argv[0], help, "", options)) != -1;) {
+        int rc = 0;
+        about_replay = about_replay || i == OPT_CONTEXT || i == OPT_ALL ||
+                       (i >= REPLAY_OPT_MODEL && i < REPLAY_OPT_OWN);
         switch (i) {
         case OPT_RPC:
             o.rpc = optarg;
@@ -430,15 +544,33 @@ int cmd_verify(int argc, char **argv) {
         case OPT_CHAIN_ID:
             o.chain_id = optarg;
             break;
+        case OPT_REPLAY:
+            o.replay = true;
+            break;
+        case OPT_CONTEXT:
+            rc = exact_number(&o.context, argv[0], "--context", optarg, 1, 1u << 30);
+            break;
+        case OPT_ALL:
+            o.count_all = true;
+            break;
         case OPT_JSON:
             o.json = true;
             break;
         default:
+            rc = replay_option(&o.model, argv[0], i);
+        }
+        if (rc != 0) {
             return i == OPT_HELP ? 0 : 2;
         }
     }
     if (argc - optind > 1) {
         return client_usage(argv[0], "one document at a time");
+    }
+    if (about_replay && !o.replay) {
+        return client_usage(argv[0], "a model is for --replay");
+    }
+    if (o.replay && replay_options_check(&o.model, argv[0], true) != 0) {
+        return 2;
     }
     const char *path = optind < argc ? argv[optind] : "-";
     return run(argv[0], &o, strcmp(path, "-") == 0 ? "/dev/stdin" : path);

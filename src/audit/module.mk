@@ -1,1 +1,1 @@
-DEPS := base crypto sample exact
+DEPS := base crypto sample exact engine job

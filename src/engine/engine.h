@@ -248,6 +248,19 @@ void asy_engine_host_wake(struct asy_engine_host *host);
 pid_t asy_engine_host_worker(const struct asy_engine_host *host); /* 0: none runs */
 void asy_engine_host_free(struct asy_engine_host *host);          /* NULL is fine */
 
+/* ---- stop strings ---------------------------------------------------------------------------- */
+
+#define ASY_ENGINE_PIECE_MAX 4096u /* bytes one token may stand for */
+/* The bytes that a token stands for: how many, none for end and control tokens. */
+typedef size_t (*asy_engine_piece_fn)(void *arg, char ret[ASY_ENGINE_PIECE_MAX], uint32_t id);
+
+/* asy_engine_stop_at says which token of an answer completes a stop string, as every engine here
+ * sees it: in the text of this answer alone, bytes that are no UTF-8 read as U+FFFD.
+ * in:     stops: not empty, at most ASY_MAX_STOP_LEN bytes each; at most ASY_MAX_STOPS
+ * returns the token's place; count when none does */
+size_t asy_engine_stop_at(const struct asy_bytes *stops, size_t stop_count, const uint32_t *ids,
+                          size_t count, asy_engine_piece_fn piece, void *arg);
+
 /* ---- model files ----------------------------------------------------------------------------- */
 
 /* What a manifest says about a model file: a GGUF file, or one of the integer engine, which has the
@@ -355,6 +368,13 @@ bool asy_llama_vocab_end(const struct asy_llama_vocab *v, uint32_t id);
  * errors: TOO_LONG above 1 GiB; INTERNAL */
 ASY_MUST_USE enum asy_err asy_llama_tokenize(const struct asy_llama_vocab *v, uint32_t **ret_ids,
                                              size_t *ret_count, struct asy_bytes text);
+/* A chat: the vocabulary's chat template over a JSON array of {role, content}, then the tokenizer,
+ * special tokens included: exactly what a worker computes for asy_engine_job's messages.
+ * out:    ret_ids: to be freed by asy_free
+ * errors: SYNTAX the template is unusable or refuses them; TOO_LONG */
+ASY_MUST_USE enum asy_err asy_llama_chat(const struct asy_llama_vocab *v, uint32_t **ret_ids,
+                                         size_t *ret_count, struct asy_bytes messages,
+                                         struct asy_why *reterr_why);
 /* The bytes that a token stands for: how many, none for control tokens and where cap is too small.
  */
 size_t asy_llama_piece(const struct asy_llama_vocab *v, char *ret, size_t cap, uint32_t id);

@@ -1,3 +1,4 @@
+#include "engine/engine.h"
 #include "engine/gate_priv.h"
 
 /* A gate holds at most the tokens of one answer, of which all but a few stop strings' length went
@@ -186,4 +187,21 @@ void asy_gate_take(struct asy_gate *gate) {
     asy_buf_consume(&gate->text, gate->out_len);
     gate->out_count = 0;
     gate->out_len = 0;
+}
+
+size_t asy_engine_stop_at(const struct asy_bytes *stops, size_t stop_count, const uint32_t *ids,
+                          size_t count, asy_engine_piece_fn piece, void *arg) {
+    struct asy_gate gate;
+    size_t at = 0;
+    asy_gate_init(&gate, stops, stop_count);
+    for (; at < count; at++) {
+        char text[ASY_ENGINE_PIECE_MAX];
+        size_t len = piece(arg, text, ids[at]);
+        if (asy_gate_push(&gate, ids[at], asy_bytes_of(text, len))) {
+            break;
+        }
+        asy_gate_take(&gate);
+    }
+    asy_gate_done(&gate);
+    return at;
 }

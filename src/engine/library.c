@@ -135,6 +135,29 @@ enum asy_err asy_llama_tokenize(const struct asy_llama_vocab *v, uint32_t **ret_
     return ASY_OK;
 }
 
+enum asy_err asy_llama_chat(const struct asy_llama_vocab *v, uint32_t **ret_ids, size_t *ret_count,
+                            struct asy_bytes messages, struct asy_why *reterr_why) {
+    char why[ASY_ENGINE_LIBRARY_WHY] = "";
+    size_t cap = messages.n + 1024, count = 0; /* as a guess: templates add to it, escapes do not */
+    for (;;) {
+        uint32_t *ids = asy_alloc(cap * sizeof *ids);
+        if (!v->f->chat(v->vocab, ids, cap, &count, (const char *)messages.p, messages.n, why)) {
+            asy_free(ids);
+            return asy_why_set(reterr_why, ASY_ERR_SYNTAX, "messages", "%s", why);
+        }
+        if (count <= cap) {
+            *ret_ids = ids;
+            *ret_count = count;
+            return ASY_OK;
+        }
+        asy_free(ids);
+        if (count > ASY_MAX_ENGINE_FRAME) {
+            return asy_why_set(reterr_why, ASY_ERR_TOO_LONG, "messages", "%zu tokens", count);
+        }
+        cap = count;
+    }
+}
+
 size_t asy_llama_piece(const struct asy_llama_vocab *v, char *ret, size_t cap, uint32_t id) {
     return v->f->piece(v->vocab, ret, cap, id);
 }

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ASY_ENGINE_LIBRARY_VERSION 1u
+#define ASY_ENGINE_LIBRARY_VERSION 2u
 #define ASY_ENGINE_LIBRARY_SYMBOL  "asy_engine_library"
 #define ASY_ENGINE_LIBRARY_WHY     256u
 
@@ -35,6 +35,10 @@ struct asy_engine_library {
     bool (*vocab_end)(const void *vocab, uint32_t id);
     int32_t (*tokenize)(const void *vocab, uint32_t *ret_ids, size_t cap, const void *text,
                         size_t len);
+    /* The chat template over a JSON array of messages, then the tokenizer. ret_count is right also
+     * when it exceeds cap. */
+    bool (*chat)(const void *vocab, uint32_t *ret_ids, size_t cap, size_t *ret_count,
+                 const char *messages, size_t len, char why[ASY_ENGINE_LIBRARY_WHY]);
     size_t (*piece)(const void *vocab, char *ret, size_t cap, uint32_t id);
 
     void *(*model_new)(const struct asy_engine_library_model *m, char why[ASY_ENGINE_LIBRARY_WHY]);

@@ -10,7 +10,7 @@ $(info engine: no libllama here: the llama engine is left out, its tests skip)
 else
 engine_llama_libs := $(wildcard $(LLAMA_LIB)/libllama.*so $(LLAMA_LIB)/libllama-common.so \
                                 $(LLAMA_LIB)/libggml.*so $(LLAMA_LIB)/libggml-base.so)
-engine_llama_obj  := $(patsubst %,$(B)/src/engine/llama/%.o,llama backend library render)
+engine_llama_obj  := $(patsubst %,$(B)/src/engine/llama/%.o,llama backend library prompt render)
 
 CFLAGS_EXTRA := -isystem $(LLAMA_INC)
 $(filter-out %/render.o,$(engine_llama_obj)): $(B)/%.o: %.c

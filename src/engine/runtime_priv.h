@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define ASY_ENGINE_RUNTIME_VERSION 1u
-#define ASY_ENGINE_PIECE_MAX       4096u /* bytes one token may stand for */
+#define ASY_ENGINE_PIECE_MAX       4096u /* bytes one token may stand for; engine.h says it too */
 #define ASY_ENGINE_TEXT_MAX        256u
 
 struct asy_engine_runtime_config {

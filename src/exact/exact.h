@@ -273,8 +273,11 @@ void asy_exact_watch_free(struct asy_exact_watch *w); /* steps are as before; NU
 struct asy_exact_job {
     const uint32_t *prompt_ids, *output_ids; /* borrowed; each at least 1, below vocab */
     uint32_t prompt_count, output_count;
-    uint32_t first; /* place in the answer of output_ids[0] */
+    uint32_t first; /* place in the answer of output_ids[0]: so many of the last prompt_ids are the
+                     * output of earlier segments, which penalties count */
     struct asy_sample_settings sampling;
+    const struct asy_sample_bias *bias; /* borrowed; what the settings have the digest of */
+    size_t bias_count;
     uint8_t seed[ASY_SAMPLE_SEED_LEN];
 };
 #define ASY_EXACT_LEAF           128u
@@ -283,8 +286,8 @@ struct asy_exact_job {
 struct asy_exact_trace;
 /* asy_exact_trace_new computes the job on slot 0 of x, which it keeps and must have to itself.
  * in:     progress: may be NULL; called with positions done and their number
- * errors: RANGE the job is longer than x's context, or an id is not below vocab; UNSUPPORTED
- *         settings that the trace has no words for */
+ * errors: RANGE the job is longer than x's context, an id is not below vocab, or the output of
+ *         earlier segments is longer than prompt_ids where penalties count it */
 ASY_MUST_USE enum asy_err asy_exact_trace_new(struct asy_exact_trace **ret_trace,
                                               struct asy_exact *x, const struct asy_exact_job *job,
                                               void (*progress)(void *arg, uint32_t done,

@@ -31,6 +31,12 @@ struct asy_exact_trace {
     int32_t *row;               /* [threads][most elements of a vector] */
     int16_t *limbs;             /* the same */
     uint32_t *order;            /* [threads][vocab] ids in order of their logits */
+    int32_t *adjusted;          /* [threads][vocab] logits; NULL: the settings adjust none */
+    /* Of the output before the choice of the first of the rows at hand, and room for each thread
+     * to go on from there; NULL: no penalty asks. */
+    struct asy_sample_count *counts; /* [1 + threads][most] */
+    size_t counts_len, counts_most;
+    uint32_t counted; /* output ids in the first of them, earlier segments' too */
     struct asy_hash *position_root;
     struct asy_hash empty[ASY_EXACT_MAX_TRACE_PATH + 1]; /* trees of nothing, by height */
     uint8_t *opened; /* leaves of the layer slot that is being opened, or NULL */
@@ -299,14 +305,54 @@ static void sort_ids(const struct choice *c) {
     }
 }
 
+static uint32_t id_at(const struct asy_exact_job *job, uint32_t n) {
+    return n < job->prompt_count ? job->prompt_ids[n] : job->output_ids[n - job->prompt_count];
+}
+
+/* How many output ids stand before the one that is chosen at a position, earlier segments' too. */
+static uint32_t before_choice(const struct asy_exact_job *job, uint32_t position) {
+    return position + 1 < job->prompt_count ? job->first
+                                            : job->first + position + 1 - job->prompt_count;
+}
+
+/* Counts output ids [from, to) of the answer. */
+static void count_output(const struct asy_exact_job *job, struct asy_sample_count *counts,
+                         size_t *inout_len, uint32_t from, uint32_t to) {
+    uint32_t begin = job->prompt_count - job->first; /* the answer's first id, among all ids */
+    for (uint32_t n = from; n < to; n++) {
+        asy_sample_count_add(counts, inout_len, id_at(job, begin + n));
+    }
+}
+
+/* SPEC sampling 4.2: "From here on "logit" means what they leave." */
+static const int32_t *adjust(const struct view *v, const int32_t *logits) {
+    const struct asy_exact_trace *t = v->t;
+    uint32_t vocab = t->info->vocab;
+    if (t->adjusted == NULL) {
+        return logits;
+    }
+    int32_t *own = t->adjusted + (size_t)v->thread * vocab;
+    struct asy_sample_count *counts = NULL;
+    size_t len = 0;
+    memcpy(own, logits, vocab * sizeof *own);
+    if (t->counts != NULL) {
+        counts = t->counts + (1 + (size_t)v->thread) * t->counts_most;
+        len = t->counts_len;
+        memcpy(counts, t->counts, len * sizeof *counts);
+        count_output(&t->job, counts, &len, t->counted, before_choice(&t->job, v->position));
+    }
+    enum asy_err err = asy_sample_adjust(own, vocab, &t->job.sampling, t->job.bias,
+                                         t->job.bias_count, counts, len);
+    ASY_ASSERT(err == ASY_OK); /* ids were checked */
+    return own;
+}
+
 /* SPEC exact 9.4 */
 static void put_choice(const struct view *v) {
     const struct asy_exact_trace *t = v->t;
     const struct asy_sample_settings *s = &t->job.sampling;
     uint8_t *at = leaf(v, t->layout.choice);
-    struct choice c = {.logits =
-                           t->x->logits + (size_t)v->row * asy_exact_logits_stride(t->x->model),
-                       .ids = t->order + (size_t)v->thread * t->info->vocab,
+    struct choice c = {.ids = t->order + (size_t)v->thread * t->info->vocab,
                        .vocab = t->info->vocab};
     uint32_t claimed = t->job.output_ids[v->position + 1 - t->job.prompt_count];
     asy_le32_put(at + 3 * LEAF, claimed);
@@ -314,8 +360,16 @@ static void put_choice(const struct view *v) {
     if (s->temperature_milli == 0 || (!top_k && !top_p && s->min_p_ppm == 0)) {
         return;
     }
+    c.logits = adjust(v, t->x->logits + (size_t)v->row * asy_exact_logits_stride(t->x->model));
     sort_ids(&c);
-    uint32_t kept = top_k ? s->top_k : c.vocab;
+    uint32_t there = c.vocab; /* ids that no bias masks: they come last */
+    while (there > 0 && c.logits[c.ids[there - 1]] == ASY_SAMPLE_MASKED) {
+        there--;
+    }
+    if (there == 0) {
+        return;
+    }
+    uint32_t kept = top_k && s->top_k < there ? s->top_k : there;
     int64_t words[5] = {0};
     if (top_k && kept <= LIST_MAX) {
         for (uint32_t i = 0; i < kept; i++) {
@@ -476,10 +530,6 @@ static void look(void *arg, enum stage stage, uint32_t row, uint32_t thread) {
 
 /* ---- computing ---- */
 
-static uint32_t id_at(const struct asy_exact_job *job, uint32_t n) {
-    return n < job->prompt_count ? job->prompt_ids[n] : job->output_ids[n - job->prompt_count];
-}
-
 /* Positions [from, to), their roots into t->position_root. */
 static void compute(struct asy_exact_trace *t, uint32_t from, uint32_t to) {
     struct asy_exact_row rows[ROWS_MAX];
@@ -493,6 +543,14 @@ static void compute(struct asy_exact_trace *t, uint32_t from, uint32_t to) {
         }
     }
     ASY_ASSERT(slots <= 1u << bits);
+    if (t->counts != NULL) {
+        uint32_t before = before_choice(&t->job, from);
+        if (before < t->counted) { /* a leaf that is opened: back to the beginning */
+            t->counts_len = t->counted = 0;
+        }
+        count_output(&t->job, t->counts, &t->counts_len, t->counted, before);
+        t->counted = before;
+    }
     t->x->observe = look;
     t->x->observer = t;
     enum asy_err err = asy_exact_step(t->x, NULL, rows, to - from);
@@ -523,11 +581,16 @@ static enum asy_err job_check(const struct asy_exact *x, const struct asy_exact_
         }
     }
     ASY_TRY(asy_sample_settings_check(&job->sampling, why));
-    uint32_t uses = asy_sample_uses(&job->sampling);
-    const uint32_t filters = ASY_SAMPLE_USE_TOP_K | ASY_SAMPLE_USE_TOP_P | ASY_SAMPLE_USE_MIN_P;
-    if ((uses & filters) != 0 && (uses & (ASY_SAMPLE_USE_BIAS | ASY_SAMPLE_USES_COUNTS)) != 0) {
-        return asy_why_set(why, ASY_ERR_UNSUPPORTED, NULL,
-                           "a trace has no filters over biased or penalised logits yet");
+    ASY_TRY(asy_sample_bias_check(job->bias, job->bias_count, why));
+    if (asy_hash_is_zero(&job->sampling.logit_bias) != (job->bias_count == 0) ||
+        (job->bias_count != 0 && job->bias[job->bias_count - 1].id >= x->model->info.vocab)) {
+        return asy_why_set(why, ASY_ERR_RANGE, "logit_bias",
+                           "not the pairs of the settings, or an id is not in the vocabulary");
+    }
+    bool counts = (asy_sample_uses(&job->sampling) & ASY_SAMPLE_USES_COUNTS) != 0;
+    if (counts && job->first >= job->prompt_count) {
+        return asy_why_set(why, ASY_ERR_RANGE, NULL,
+                           "%u ids of earlier segments do not fit before the answer", job->first);
     }
     return ASY_OK;
 }
@@ -553,6 +616,14 @@ enum asy_err asy_exact_trace_new(struct asy_exact_trace **ret_trace, struct asy_
     t->row = asy_alloc(threads * most * sizeof *t->row);
     t->limbs = asy_alloc(threads * most * sizeof *t->limbs);
     t->order = asy_alloc(threads * i->vocab * sizeof *t->order);
+    uint32_t uses = asy_sample_uses(&job->sampling);
+    if ((uses & (ASY_SAMPLE_USES_COUNTS | ASY_SAMPLE_USE_BIAS)) != 0) {
+        t->adjusted = asy_alloc(threads * i->vocab * sizeof *t->adjusted);
+    }
+    if ((uses & ASY_SAMPLE_USES_COUNTS) != 0) {
+        t->counts_most = (size_t)job->first + job->output_count + 1;
+        t->counts = asy_alloc((1 + threads) * t->counts_most * sizeof *t->counts);
+    }
     t->position_root = asy_alloc(sizeof(struct asy_hash) << shape->position_bits);
     static const uint8_t nothing[LEAF];
     asy_keccak256(&t->empty[0], asy_bytes_of(nothing, LEAF));
@@ -581,6 +652,8 @@ void asy_exact_trace_free(struct asy_exact_trace *t) {
         asy_free(t->row);
         asy_free(t->limbs);
         asy_free(t->order);
+        asy_free(t->adjusted);
+        asy_free(t->counts);
         asy_free(t->position_root);
         asy_free(t);
     }

@@ -197,8 +197,9 @@ ASY_MUST_USE enum asy_err view_jobs(struct asy_gateway *g, const struct asy_acco
                                     uint64_t before, uint32_t limit);
 ASY_MUST_USE enum asy_err view_job(struct asy_gateway *g, const struct asy_account *account,
                                    struct asy_bytes id, struct asy_why *why);
+/* with_record: with what a replay needs, the prompt too. */
 ASY_MUST_USE enum asy_err view_receipt(struct asy_gateway *g, const struct asy_account *account,
-                                       struct asy_bytes id, struct asy_why *why);
+                                       struct asy_bytes id, bool with_record, struct asy_why *why);
 ASY_MUST_USE enum asy_err view_usage(struct asy_gateway *g, const struct asy_account *account,
                                      uint64_t from_ms);
 ASY_MUST_USE enum asy_err view_credit(struct asy_gateway *g, const struct asy_account *account);

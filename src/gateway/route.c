@@ -237,6 +237,24 @@ static enum asy_err number_param(const struct asy_http_req *req, const char *nam
                : asy_why_set(why, ASY_ERR_RANGE, name, "`%s` must be a whole number", name);
 }
 
+static enum asy_err bool_param(const struct asy_http_req *req, const char *name, bool *ret,
+                               struct asy_why *why) {
+    struct asy_buf text;
+    asy_buf_init(&text, 8);
+    enum asy_err err = asy_http_param(req, name, &text);
+    bool yes = err == ASY_OK && asy_bytes_eq(asy_buf_bytes(&text), ASY_STR("true"));
+    bool no = err == ASY_OK && asy_bytes_eq(asy_buf_bytes(&text), ASY_STR("false"));
+    asy_buf_done(&text);
+    if (err == ASY_ERR_NOT_FOUND) {
+        return ASY_OK; /* keeps its default */
+    }
+    if (!yes && !no) {
+        return asy_why_set(why, ASY_ERR_RANGE, name, "`%s` must be true or false", name);
+    }
+    *ret = yes;
+    return ASY_OK;
+}
+
 /* A batch is public, as on chain. The leaves of a lane are for its owner, and for the admin. */
 static enum asy_err settlement(struct asy_gateway *g, const struct asy_http_req *req,
                                struct asy_bytes rest, struct asy_why *why) {
@@ -323,7 +341,9 @@ static enum asy_err get_own(struct asy_gateway *g, struct asy_http_req *req, str
         return view_job(g, account, rest, why);
     }
     if (below(path, "/v1/receipts/", &rest)) {
-        return view_receipt(g, account, rest, why);
+        bool with_record = false;
+        ASY_TRY(bool_param(req, "record", &with_record, why));
+        return view_receipt(g, account, rest, with_record, why);
     }
     if (is(path, "/v1/usage")) {
         uint64_t from_ms = 0;

@@ -355,6 +355,27 @@ static void write_sampling(void *arg, const struct asy_audit_record *record) {
     asy_jw_end(w);
 }
 
+static void write_ids(struct asy_jw *w, const char *key, const uint32_t *ids, uint32_t count) {
+    asy_jw_kv_array(w, key);
+    for (uint32_t i = 0; i < count; i++) {
+        asy_jw_u64(w, ids[i]);
+    }
+    asy_jw_end(w);
+}
+
+/* What a replay needs beside it. It holds the prompt, so only who asks for it gets it. */
+static void write_sampling_and_record(void *arg, const struct asy_audit_record *record) {
+    struct asy_jw *w = arg;
+    write_sampling(w, record);
+    asy_jw_kv_object(w, "record");
+    asy_jw_kv_str(w, "request", record->messages);
+    asy_jw_key(w, "bias");
+    asy_jw_hex(w, record->bias);
+    write_ids(w, "prior", record->prior, record->prior_count);
+    write_ids(w, "output", record->ids, record->count);
+    asy_jw_end(w);
+}
+
 static void write_entry(struct asy_jw *w, const struct asy_entry *e) {
     asy_jw_kv_object(w, "entry");
     asy_jw_kv_u64(w, "lane", e->lane);
@@ -483,7 +504,7 @@ static void write_domain(struct asy_gateway *g, struct asy_jw *w) {
 }
 
 enum asy_err view_receipt(struct asy_gateway *g, const struct asy_account *a, struct asy_bytes id,
-                          struct asy_why *why) {
+                          bool with_record, struct asy_why *why) {
     struct asy_hash job_id;
     uint32_t found;
     ASY_TRY(parse_id(&job_id, id, why));
@@ -507,8 +528,12 @@ enum asy_err view_receipt(struct asy_gateway *g, const struct asy_account *a, st
         const struct asy_ticket *t = &c->tickets[i];
         err = write_receipt(g, &w, t);
         if (err == ASY_OK &&
-            record_read(g, &job_id, t->lane, t->terms.lane_seq, write_sampling, &w) != ASY_OK) {
+            record_read(g, &job_id, t->lane, t->terms.lane_seq,
+                        with_record ? write_sampling_and_record : write_sampling, &w) != ASY_OK) {
             asy_jw_kv_null(&w, "sampling"); /* nothing was relayed, or it is not kept any more */
+            if (with_record) {
+                asy_jw_kv_null(&w, "record");
+            }
         }
         if (err == ASY_OK) {
             err = write_settlement(g, &w, t);

@@ -1,1 +1,1 @@
-DEPS := base crypto codec money merkle sample job
+DEPS := base crypto codec money merkle sample job api

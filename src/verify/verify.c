@@ -2,9 +2,9 @@
 
 #include <stdio.h>
 
-#include "codec/codec.h"
 #include "money/money.h"
 #include "sample/sample.h"
+#include "verify/verify_priv.h"
 
 /* ---- findings -------------------------------------------------------------------------------- */
 
@@ -75,9 +75,9 @@ static bool failed(const struct asy_verify_findings *findings, enum asy_verify_c
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-enum { AT_LEN = 80 }; /* "segments[15].settlement.leafPath[11]" */
+#define AT_LEN VERIFY_AT_LEN
 
-static enum asy_err object_of(const struct asy_json *json, const char *at, const char *const *known,
+enum asy_err verify_object_of(const struct asy_json *json, const char *at, const char *const *known,
                               size_t known_count, struct asy_why *why) {
     if (json == NULL || asy_json_type(json) != ASY_JSON_OBJECT) {
         return asy_why_set(why, json == NULL ? ASY_ERR_MISSING : ASY_ERR_TYPE, at,
@@ -159,7 +159,7 @@ static enum asy_err read_domain(struct asy_domain *ret, const struct asy_json *d
     const struct asy_json *json = asy_json_get(doc, "domain");
     uint64_t chain_id;
     struct asy_addr vault;
-    ASY_TRY(object_of(json, "domain", known, ASY_COUNT(known), why));
+    ASY_TRY(verify_object_of(json, "domain", known, ASY_COUNT(known), why));
     ASY_TRY(asy_json_get_u64(&chain_id, NULL, json, "domain", "chainId", 1, INT64_MAX, why));
     ASY_TRY(asy_json_get_addr(&vault, NULL, json, "domain", "verifyingContract", why));
     asy_domain_init(ret, chain_id, &vault);
@@ -189,7 +189,7 @@ static enum asy_err read_place(struct place *ret, const struct asy_json *json, c
     ASY_TRY(get_path(ret->path, &ret->path_count, ASY_BATCH_PATH_MAX, json, at, why));
     asy_json_path(entry_at, sizeof entry_at, at, "entry");
     const struct asy_json *entry = asy_json_get(json, "entry");
-    ASY_TRY(object_of(entry, entry_at, known, ASY_COUNT(known), why));
+    ASY_TRY(verify_object_of(entry, entry_at, known, ASY_COUNT(known), why));
     ASY_TRY(get_u32(&e->lane, entry, entry_at, "lane", why));
     ASY_TRY(get_u32(&e->count, entry, entry_at, "count", why));
     ASY_TRY(asy_json_get_u64(&e->first, NULL, entry, entry_at, "first", 0, INT64_MAX, why));
@@ -205,6 +205,7 @@ struct proof {
     bool has_receipt, has_checkpoint;
     struct asy_receipt receipt;
     struct asy_hash hash; /* of the receipt; zero without one */
+    struct asy_hash prompt_digest;
     struct asy_checkpoint checkpoint;
     struct asy_sig sig;
     uint32_t position;
@@ -216,7 +217,7 @@ static enum asy_err read_checkpoint(struct proof *p, const struct asy_json *json
                                     struct asy_why *why) {
     static const char *const known[] = {"body", "signature", "position", "path"};
     char body_at[AT_LEN];
-    ASY_TRY(object_of(json, at, known, ASY_COUNT(known), why));
+    ASY_TRY(verify_object_of(json, at, known, ASY_COUNT(known), why));
     asy_json_path(body_at, sizeof body_at, at, "body");
     ASY_TRY(asy_object_read_json(&p->checkpoint, ASY_OBJ_CHECKPOINT, asy_json_get(json, "body"),
                                  body_at, why));
@@ -230,7 +231,6 @@ static enum asy_err read_checkpoint(struct proof *p, const struct asy_json *json
 static enum asy_err read_proof(struct proof *ret, const struct asy_json *json, const char *at,
                                struct asy_why *why) {
     char inner[AT_LEN];
-    struct asy_hash prompt_digest;
     const struct asy_json *checkpoint;
     memset(ret, 0, sizeof *ret);
     asy_json_path(inner, sizeof inner, at, "terms");
@@ -251,7 +251,7 @@ static enum asy_err read_proof(struct proof *ret, const struct asy_json *json, c
     ASY_TRY(asy_object_read_json(&ret->receipt, ASY_OBJ_RECEIPT, receipt, inner, why));
     ret->has_receipt = true;
     asy_object_hash(&ret->hash, ASY_OBJ_RECEIPT, &ret->receipt);
-    ASY_TRY(asy_json_get_hash(&prompt_digest, NULL, json, at, "promptDigest", why));
+    ASY_TRY(asy_json_get_hash(&ret->prompt_digest, NULL, json, at, "promptDigest", why));
     ASY_TRY(nullable(&checkpoint, json, at, "checkpoint", why));
     asy_json_path(inner, sizeof inner, at, "checkpoint");
     return checkpoint != NULL ? read_checkpoint(ret, checkpoint, inner, why) : ASY_OK;
@@ -320,7 +320,7 @@ static enum asy_err read_sampling(struct sampling *ret, const struct asy_json *j
     static const char *const known[] = {"settings", "seed", "stops", "judge", "contract", "replay"};
     struct asy_bytes text;
     char inner[AT_LEN];
-    ASY_TRY(object_of(json, at, known, ASY_COUNT(known), why));
+    ASY_TRY(verify_object_of(json, at, known, ASY_COUNT(known), why));
     ASY_TRY(asy_json_get_str(&text, NULL, json, at, "settings", 2 + 2 * sizeof ret->bytes, why));
     ret->encoded = asy_bytes_of(ret->bytes, sizeof ret->bytes);
     if (asy_0x_decode(ret->bytes, sizeof ret->bytes, text) != ASY_OK ||
@@ -492,7 +492,7 @@ static enum asy_err read_sum_path(struct sum_path *ret, const struct asy_json *j
         const struct asy_json *node = asy_json_at(list, i);
         char node_at[AT_LEN];
         (void)snprintf(node_at, sizeof node_at, "%.44s.leafPath[%u]", at, i);
-        ASY_TRY(object_of(node, node_at, known, ASY_COUNT(known), why));
+        ASY_TRY(verify_object_of(node, node_at, known, ASY_COUNT(known), why));
         ASY_TRY(asy_json_get_hash(&ret->nodes[i].hash, NULL, node, node_at, "hash", why));
         ASY_TRY(get_amount(&ret->nodes[i].sum, node, node_at, "sum", why));
     }
@@ -580,18 +580,84 @@ static void sum_up_proof(struct asy_verify_findings *f, const struct proof *p, b
     }
 }
 
-static enum asy_err segment(struct asy_verify_segment *ret, const struct asy_domain *domain,
-                            const struct asy_json *json, const char *at, struct asy_why *why) {
-    static const char *const known[] = {"status", PROOF_KEYS, "sampling", "settlement"};
+/* `record`: the parts of ret->record that stand there, and those that `sampling` shows. */
+static enum asy_err read_record(struct asy_verify_segment *ret, struct asy_arena *arena,
+                                const struct sampling *shown, const struct asy_json *json,
+                                const char *at, struct asy_why *why) {
+    char inner[AT_LEN];
+    struct asy_audit_record *r = &ret->record;
+    asy_json_path(inner, sizeof inner, at, "record");
+    if (shown->encoded.n == 0) {
+        return asy_why_set(why, ASY_ERR_MISSING, inner, "stands without `sampling`");
+    }
+    ASY_TRY(verify_record_read(r, arena, json, inner, why));
+    const char *settings = asy_arena_str(arena, shown->encoded);
+    bool ok = settings != NULL;
+    r->settings = asy_bytes_of(settings, shown->encoded.n);
+    r->seed = shown->seed;
+    r->stop_count = shown->stop_count;
+    for (uint32_t i = 0; ok && i < shown->stop_count; i++) {
+        const char *stop = asy_arena_str(arena, shown->stops[i]);
+        ok = stop != NULL;
+        r->stops[i] = asy_bytes_of(stop, shown->stops[i].n);
+    }
+    ret->has_record = ok;
+    return ok ? ASY_OK : asy_why_set(why, ASY_ERR_TOO_LONG, inner, "the records are too long");
+}
+
+static const char *tier_name(uint8_t tier) {
+    switch ((enum asy_tier)tier) {
+    case ASY_TIER_FORMAT:
+        return "format";
+    case ASY_TIER_AUDITED:
+        return "audited";
+    case ASY_TIER_EXACT:
+        return "exact";
+    case ASY_TIER_TEE:
+        return "tee";
+    case ASY_TIER_ZK:
+        return "zk";
+    }
+    return "unknown";
+}
+
+/* RECORD where there is none to check, and REPLAY, as long as nobody did it. */
+static void expect_replay(struct asy_verify_segment *s, bool has_member) {
+    struct asy_verify_findings *f = &s->findings;
+    if (has_member && !s->has_record) {
+        asy_verify_add(f, ASY_VERIFY_RECORD, ASY_VERIFY_ABSENT, "not kept");
+    }
+    if (!s->has_receipt || (!has_member && s->terms.tier != ASY_TIER_EXACT)) {
+        return;
+    }
+    if (s->terms.tier != ASY_TIER_EXACT) {
+        asy_verify_add(f, ASY_VERIFY_REPLAY, ASY_VERIFY_ABSENT,
+                       "tier `%s`: only answers of tier `exact` can be replayed to the bit",
+                       tier_name(s->terms.tier));
+    } else if (!s->has_record) {
+        asy_verify_add(f, ASY_VERIFY_REPLAY, ASY_VERIFY_ABSENT, "%s",
+                       has_member ? "the record that it takes is not kept any more"
+                                  : "it takes the record: assay receipt ID --record");
+    } else {
+        asy_verify_add(f, ASY_VERIFY_REPLAY, ASY_VERIFY_ABSENT,
+                       "not done: assay verify --replay --model FILE computes the answer again");
+    }
+}
+
+static enum asy_err segment(struct asy_verify_segment *ret, struct asy_arena *arena,
+                            const struct asy_domain *domain, const struct asy_json *json,
+                            const char *at, struct asy_why *why) {
+    static const char *const known[] = {"status", PROOF_KEYS, "sampling", "record", "settlement"};
     static const char *const known_place[] = {PLACE_KEYS, "leaf", "leafPath"};
     struct asy_bytes status;
     struct proof p;
-    const struct asy_json *settlement, *sampling = asy_json_get(json, "sampling");
+    const struct asy_json *settlement, *sampling = asy_json_get(json, "sampling"),
+                                       *record = asy_json_get(json, "record");
     struct sampling shown = {0};
     struct place place;
     struct sum_path sum;
     char inner[AT_LEN];
-    ASY_TRY(object_of(json, at, known, ASY_COUNT(known), why));
+    ASY_TRY(verify_object_of(json, at, known, ASY_COUNT(known), why));
     ASY_TRY(asy_json_get_str(&status, NULL, json, at, "status", 16, why));
     bool is_known = false;
     for (size_t i = 0; i < ASY_COUNT(status_names); i++) {
@@ -606,10 +672,13 @@ static enum asy_err segment(struct asy_verify_segment *ret, const struct asy_dom
         asy_json_path(inner, sizeof inner, at, "sampling");
         ASY_TRY(read_sampling(&shown, sampling, inner, why));
     }
+    if (record != NULL && !asy_json_is_null(record)) {
+        ASY_TRY(read_record(ret, arena, &shown, record, at, why));
+    }
     ASY_TRY(nullable(&settlement, json, at, "settlement", why));
     if (settlement != NULL) {
         asy_json_path(inner, sizeof inner, at, "settlement");
-        ASY_TRY(object_of(settlement, inner, known_place, ASY_COUNT(known_place), why));
+        ASY_TRY(verify_object_of(settlement, inner, known_place, ASY_COUNT(known_place), why));
         ASY_TRY(read_place(&place, settlement, inner, why));
         ASY_TRY(read_sum_path(&sum, settlement, inner, why));
     }
@@ -618,6 +687,7 @@ static enum asy_err segment(struct asy_verify_segment *ret, const struct asy_dom
     ret->terms = p.terms;
     ret->has_receipt = p.has_receipt;
     ret->receipt = p.receipt;
+    ret->prompt_digest = p.prompt_digest;
     ret->has_checkpoint = p.has_checkpoint;
     ret->checkpoint = p.checkpoint;
     ret->has_settlement = settlement != NULL;
@@ -629,6 +699,7 @@ static enum asy_err segment(struct asy_verify_segment *ret, const struct asy_dom
     } else if (sampling != NULL) { /* documents of earlier gateways do not have it */
         asy_verify_add(f, ASY_VERIFY_SAMPLING, ASY_VERIFY_ABSENT, "not kept");
     }
+    expect_replay(ret, record != NULL);
     if (settlement == NULL) {
         asy_verify_add(f, ASY_VERIFY_LEAF, ASY_VERIFY_ABSENT, "not in a batch yet");
         return ASY_OK;
@@ -708,12 +779,13 @@ static enum asy_err want_kind(const struct asy_json *doc, enum asy_verify_kind w
                         : asy_why_set(why, ASY_ERR_UNSUPPORTED, "object", "the other document");
 }
 
-static enum asy_err bundle(struct asy_verify_report *r, const struct asy_json *doc,
-                           const struct asy_domain *expected, struct asy_why *why) {
+static enum asy_err bundle(struct asy_verify_report *r, struct asy_arena *arena,
+                           const struct asy_json *doc, const struct asy_domain *expected,
+                           struct asy_why *why) {
     static const char *const known[] = {"object", "id", "domain", "segments"};
     const struct asy_json *list;
     ASY_TRY(want_kind(doc, ASY_VERIFY_KIND_RECEIPT, why));
-    ASY_TRY(object_of(doc, NULL, known, ASY_COUNT(known), why));
+    ASY_TRY(verify_object_of(doc, NULL, known, ASY_COUNT(known), why));
     ASY_TRY(asy_json_get_hash(&r->job_id, NULL, doc, NULL, "id", why));
     ASY_TRY(read_domain(&r->domain, doc, why));
     ASY_TRY(
@@ -724,7 +796,10 @@ static enum asy_err bundle(struct asy_verify_report *r, const struct asy_json *d
         struct asy_verify_segment *s = &r->segments[i];
         char at[AT_LEN];
         (void)snprintf(at, sizeof at, "segments[%u]", i);
-        ASY_TRY(segment(s, &r->domain, asy_json_at(list, i), at, why));
+        ASY_TRY(segment(s, arena, &r->domain, asy_json_at(list, i), at, why));
+        if (s->has_record) {
+            verify_record_check(r, i);
+        }
         r->good = r->good && asy_verify_good(&s->findings);
         if (!asy_add_u128(&r->amount, r->amount, s->receipt.amount) ||
             !asy_add_u64(&r->in_tokens, r->in_tokens, s->receipt.in_tokens) ||
@@ -738,15 +813,23 @@ static enum asy_err bundle(struct asy_verify_report *r, const struct asy_json *d
     return ASY_OK;
 }
 
-enum asy_err asy_verify_receipt(struct asy_verify_report *ret_report, struct asy_bytes json,
-                                const struct asy_domain *expected, struct asy_why *reterr_why) {
+enum asy_err asy_verify_receipt(struct asy_verify_report *ret_report, struct asy_arena *arena,
+                                struct asy_bytes json, const struct asy_domain *expected,
+                                struct asy_why *reterr_why) {
     struct asy_json *doc;
+    struct asy_arena own;
     ASY_TRY(parse(&doc, json, reterr_why));
     struct asy_verify_report *r = asy_alloc(sizeof *r); /* read aside: a failure touches nothing */
-    enum asy_err err = bundle(r, doc, expected, reterr_why);
+    asy_arena_init(&own, ASY_VERIFY_MAX_RECORDS);
+    enum asy_err err = bundle(r, arena != NULL ? arena : &own, doc, expected, reterr_why);
+    for (uint32_t i = 0; arena == NULL && err == ASY_OK && i < r->segment_count; i++) {
+        r->segments[i].has_record = false; /* checked, and gone */
+        r->segments[i].record = (struct asy_audit_record){0};
+    }
     if (err == ASY_OK) {
         *ret_report = *r;
     }
+    asy_arena_done(&own);
     asy_free(r);
     asy_json_free(doc);
     return err;
@@ -776,7 +859,7 @@ static enum asy_err leaf(struct lane *l, const struct asy_json *json, uint32_t i
     struct asy_sum_node node;
     (void)snprintf(at, sizeof at, "leaves[%u]", index);
     (void)snprintf(place, sizeof place, "leaf %u", index);
-    ASY_TRY(object_of(json, at, known, ASY_COUNT(known), why));
+    ASY_TRY(verify_object_of(json, at, known, ASY_COUNT(known), why));
     ASY_TRY(asy_json_get_u64(&lane_seq, NULL, json, at, "laneSeq", 0, INT64_MAX, why));
     ASY_TRY(get_amount(&amount, json, at, "amount", why));
     ASY_TRY(asy_json_get_hash(&hash, NULL, json, at, "receiptHash", why));
@@ -864,7 +947,7 @@ static enum asy_err lane(struct lane *l, const struct asy_json *doc,
     struct place place;
     const struct asy_json *list;
     ASY_TRY(want_kind(doc, ASY_VERIFY_KIND_LANE, why));
-    ASY_TRY(object_of(doc, NULL, known, ASY_COUNT(known), why));
+    ASY_TRY(verify_object_of(doc, NULL, known, ASY_COUNT(known), why));
     ASY_TRY(read_domain(&r->domain, doc, why));
     ASY_TRY(read_place(&place, doc, NULL, why));
     r->settlement = place.s;

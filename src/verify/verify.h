@@ -16,6 +16,10 @@
  * `promptDigest`, which only the tokens themselves can prove. These are marked absent, never
  * passed.
  *
+ * A bundle that was asked for with the job's records has all that it takes to compute the answer
+ * again; RECORD says whether they are what terms and receipt stand for. Computing takes the model,
+ * so it is the caller's (audit.h): MODEL, PROMPT, REPLAY and FINISH take its answer.
+ *
  * Pure: no clock, no I/O.
  */
 #ifndef ASY_VERIFY_H
@@ -34,13 +38,19 @@
     X(RECEIPT, "receipt",                                                                          \
       "it names these terms; tokens are within limits; amount = what they cost")                   \
     X(SAMPLING, "sampling", "the settings shown are those of the terms; who could judge by them")  \
+    X(RECORD, "record",                                                                            \
+      "the request, bias and ids shown are those that terms and receipt are digests of")           \
     X(SIGNATURE, "signature", "the node signed a checkpoint for this gateway")                     \
     X(PLACE, "place", "the receipt is in that checkpoint")                                         \
     X(LEAF, "leaf", "the receipt and its amount are in the lane's entry, in the right place")      \
     X(SUM, "sum", "the leaves add up to exactly what the lane was debited")                        \
     X(ENTRY, "entry", "the entry is in the batch")                                                 \
     X(CHAIN, "chain", "the chain has this very batch, and the lane is the requester's")            \
-    X(TX, "tx", "the transaction that is named posted the batch, in the block that is named")
+    X(TX, "tx", "the transaction that is named posted the batch, in the block that is named")      \
+    X(MODEL, "model", "the model file at hand is the one that the terms name")                     \
+    X(PROMPT, "prompt", "the model's template and tokenizer make the prompt that was signed")      \
+    X(REPLAY, "replay", "every token is the one that model, prompt, settings and seed give")       \
+    X(FINISH, "finish", "the answer ended where it had to, for the reason that was signed")
 enum asy_verify_check {
 #define ASY_VERIFY_ENUM(name, label, text) ASY_VERIFY_##name,
     ASY_VERIFY_TABLE(ASY_VERIFY_ENUM)
@@ -83,6 +93,8 @@ struct asy_verify_settlement {
 
 #define ASY_VERIFY_MAX_SEGMENTS 16u                     /* of one job */
 #define ASY_VERIFY_MAX_DOC      (2u * ASY_MAX_RESPONSE) /* bytes of a document */
+/* Bytes of the records of one: an id of 4 bytes takes at least 2 of the text. */
+#define ASY_VERIFY_MAX_RECORDS (2u * ASY_VERIFY_MAX_DOC + (64u << 10))
 
 /* One node's part of a job. */
 struct asy_verify_segment {
@@ -91,7 +103,13 @@ struct asy_verify_segment {
     bool has_receipt, has_checkpoint, has_settlement;
     struct asy_receipt receipt;
     struct asy_checkpoint checkpoint;
+    struct asy_hash prompt_digest; /* with a receipt */
     struct asy_verify_settlement settlement;
+    /* What a replay takes, in the caller's arena; to be trusted as far as SAMPLING and RECORD
+     * passed. Of the output, the first receipt.out_tokens were signed: a link that breaks may cut
+     * off the others. */
+    bool has_record;
+    struct asy_audit_record record;
 };
 struct asy_verify_report {
     struct asy_domain domain;            /* of the document */
@@ -123,12 +141,15 @@ ASY_MUST_USE enum asy_err asy_verify_kind(enum asy_verify_kind *ret_kind, struct
 
 /* asy_verify_receipt checks a receipt bundle. OK means that it could be read: whether it is true
  * says ret_report->good.
- * in:     expected: what the signatures must be for; NULL takes the bundle's word, and DOMAIN is
+ * in:     arena: receives the segments' records, ASY_VERIFY_MAX_RECORDS is always enough; NULL:
+ *         they are checked, and not given
+ *         expected: what the signatures must be for; NULL takes the bundle's word, and DOMAIN is
  *         absent then
  * errors: as asy_json_parse and asy_object_read_json, with the member at fault in
- *         reterr_why->param; UNSUPPORTED another document; OVERFLOW the amounts' sum */
+ *         reterr_why->param; UNSUPPORTED another document; OVERFLOW the amounts' sum; TOO_LONG the
+ *         arena is full */
 ASY_MUST_USE enum asy_err asy_verify_receipt(struct asy_verify_report *ret_report,
-                                             struct asy_bytes json,
+                                             struct asy_arena *arena, struct asy_bytes json,
                                              const struct asy_domain *expected,
                                              struct asy_why *reterr_why);
 /* asy_verify_lane checks a lane document; it recomputes the whole tree.

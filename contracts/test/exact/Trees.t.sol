@@ -168,7 +168,7 @@ contract TreesTest is ExactTest {
             }
         }
         assertEq(n, 4, "toys");
-        assertEq(runs, 8, "runs");
+        assertEq(runs, 9, "runs");
         vm.expectRevert(ExactTree.BadShape.selector);
         calls.weightsRoot(new bytes(127), 0);
     }

@@ -564,10 +564,13 @@ def settings(**change):
     return s
 
 
+BIAS = [(3, -100000), (50, 3000), (60, -700)]
 TOYS = (
     ("plain", dict(layers=2, dim=32, inner=64, heads=2, kv_heads=1, head_dim=16, vocab=96, positions=512, window=0, ropes=1, activation=0, residual_bits=14,
                    flags=G.TIED | G.HEAD_WIDE), [(0, 0, 8), (0, 0, 9)],
-     [([1, 2, 3], 4, settings(), 0), ([1, 2, 3], [91, 5, 6, 7], settings(), 0), ([95], 3, settings(temperature_milli=0), 17), ([7, 7, 7, 7], 2, settings(top_k=5, temperature_milli=700), 1)]),
+     [([1, 2, 3], 4, settings(), 0), ([1, 2, 3], [91, 5, 6, 7], settings(), 0), ([95], 3, settings(temperature_milli=0), 17), ([7, 7, 7, 7], 2, settings(top_k=5, temperature_milli=700), 1),
+      ([9, 8, 7, 40, 41, 40], 5, settings(temperature_milli=900, top_k=20, top_p_ppm=950000, min_p_ppm=1000, presence_penalty_milli=300, frequency_penalty_milli=-450,
+                                          repeat_penalty_milli=1250, logit_bias=G.sampling.bias_digest(BIAS).hex()), 3, BIAS)]),
     ("everything", dict(layers=3, dim=64, inner=160, heads=4, kv_heads=2, head_dim=32, vocab=80, positions=600, window=5, ropes=2, activation=1, residual_bits=12,
                         flags=G.POST_NORMS | G.QK_NORMS), [(1, 1, 5), (0, 0, 10), (1, 1, 15)],
      [([5, 6, 7, 8, 9, 10, 11], 3, settings(top_p_ppm=900000, temperature_milli=800), 0), ([79, 0, 40], 4, settings(top_k=70, top_p_ppm=950000, min_p_ppm=1000), 100)]),
@@ -597,14 +600,15 @@ def toys():
         toy = {"name": name, "seed": number_ + 1, **dims, "layer_rows": [{"window": w, "rope": rope, "wide": bits} for w, rope, bits in layers], "header": shape.header().hex(),
                "layer_starts": shape.layer_starts, "layer_bits": shape.R, "starts": shape.starts, "depth": shape.depth, "row_count": len(some), "rows": shown,
                "rows_root": rows_root.hex(), "weights_root": m.weights_root().hex(), "runs": []}
-        for prompt, wanted, s, first in runs:
+        for prompt, wanted, s, first, *bias in runs:
             count = len(wanted) if isinstance(wanted, list) else wanted  # a list: what a job claims, right or wrong
             seed = bytes((5 * i + count) % 256 for i in range(32))
-            run = G.Run(m, prompt, wanted, s, seed, first)
+            run = G.Run(m, prompt, wanted, s, seed, first, *bias)
             last = run.T - 1
             span = run.layer_bits + run.leaf_bits
             toy["runs"].append({
-                "prompt": prompt, "output": run.ids[len(prompt):], "chosen": run.chosen, "settings": s, "settings_bytes": G.sampling.settings_bytes(s).hex(), "seed": seed.hex(), "first": first, "positions": run.T,
+                "prompt": prompt, "output": run.ids[len(prompt):], "chosen": run.chosen, "settings": s, "settings_bytes": G.sampling.settings_bytes(s).hex(), "seed": seed.hex(), "first": first,
+                "bias": [list(pair) for pair in run.bias], "positions": run.T,
                 "logits": {str(pos): v for pos, v in run.logits.items()}, "starts": run.starts, "leaf_bits": run.leaf_bits, "layer_bits": run.layer_bits,
                 "token_bits": run.token_bits, "leaf_count": len(run.leaves), "ids_root": run.ids_root().hex(), "job": run.job().hex(), "trace_root": run.tree()[1].hex(),
                 "last_position": {str(i - (last << span)): leaf.rstrip(b"\0").hex() for i, leaf in sorted(run.leaves.items()) if i >> span == last},

@@ -321,10 +321,10 @@ def index_of_max(y, A):
 class Run:
     """Computes one job and its trace."""
 
-    def __init__(self, model, prompt, output, settings, seed, first):
-        """output: the ids that the job claims, or a number of tokens to choose"""
+    def __init__(self, model, prompt, output, settings, seed, first, bias=()):
+        """output: the ids that the job claims, or a number of tokens to choose; the last `first` of the prompt are output of earlier segments"""
         self.m, s = model, model.shape
-        self.prompt, self.settings, self.seed, self.first = prompt, settings, seed, first
+        self.prompt, self.settings, self.seed, self.first, self.bias = prompt, settings, seed, first, bias
         wanted = len(output) if isinstance(output, list) else output
         self.T = len(prompt) + wanted - 1
         self.ids = prompt + (output if isinstance(output, list) else [])
@@ -460,13 +460,16 @@ class Run:
     def choose(self, pos, slot, logits):
         s, V = self.settings, self.m.shape.vocab
         answer_pos = self.first + pos - (len(self.prompt) - 1)
+        penalised = any(s[k] for k in ("presence_penalty_milli", "frequency_penalty_milli", "repeat_penalty_milli"))
+        before = self.ids[len(self.prompt) - self.first:pos + 1] if penalised else []
+        logits = sampling.adjust(logits, s, self.bias, before)
         token, _ = sampling.token(logits, s, self.seed, answer_pos)
         self.chosen.append(token)
         if len(self.ids) == pos + 1:
             self.ids.append(token)
         words, listed = [0] * 5, []
         if s["temperature_milli"] != 0:
-            order = sorted(range(V), key=lambda i: (-logits[i], i))
+            order = sorted((i for i in range(V) if logits[i] != sampling.MASKED), key=lambda i: (-logits[i], i))
             kept = order[:s["top_k"]] if s["top_k"] else order
             top_k, top_p, min_p = 0 < s["top_k"] < V, s["top_p_ppm"] < sampling.PPM, s["min_p_ppm"] > 0
             if top_p or min_p:

@@ -10,6 +10,7 @@
 
 #include "engine/library_priv.h"
 #include "engine/llama/backend.h"
+#include "engine/llama/render.h"
 
 static bool fail(char *ret_why, const char *text) {
     snprintf(ret_why, ASY_ENGINE_LIBRARY_WHY, "%s", text);
@@ -84,6 +85,15 @@ static int32_t tokenize(const void *vocab, uint32_t *ret_ids, size_t cap, const 
                         size_t len) {
     return llama_tokenize(vocab_of(vocab), text, (int32_t)len, (llama_token *)ret_ids, (int32_t)cap,
                           false, false);
+}
+
+static bool chat(const void *vocab, uint32_t *ret_ids, size_t cap, size_t *ret_count,
+                 const char *messages, size_t len, char *ret_why) {
+    struct asy_chat *c = asy_chat_new(vocab, ret_why, ASY_ENGINE_LIBRARY_WHY);
+    bool ok = c != NULL && asy_chat_ids(c, vocab, ret_ids, cap, ret_count, messages, len, ret_why,
+                                        ASY_ENGINE_LIBRARY_WHY);
+    asy_chat_free(c);
+    return ok;
 }
 
 static size_t piece(const void *vocab, char *ret, size_t cap, uint32_t id) {
@@ -249,6 +259,7 @@ const struct asy_engine_library asy_engine_library = {
     .vocab_first = vocab_first,
     .vocab_end = vocab_end,
     .tokenize = tokenize,
+    .chat = chat,
     .piece = piece,
     .model_new = model_new,
     .model_free = model_free,

@@ -1,5 +1,4 @@
 /* llama.c: the plugin with llama.cpp in it, for workers. */
-#include <assert.h>
 #include <link.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,21 +28,8 @@ static bool fail(char *ret_why, const char *text) {
 static bool render(void *self, uint32_t *ret_ids, size_t cap, size_t *ret_count,
                    const char *messages, size_t len, char ret_why[ASY_ENGINE_TEXT_MAX]) {
     struct llama *l = self;
-    const char *text = NULL;
-    size_t text_len = 0;
-    if (!asy_chat_render(l->chat, &text, &text_len, messages, len, ret_why, ASY_ENGINE_TEXT_MAX)) {
-        return false;
-    }
-    /* The template's markers are special tokens, so special text is parsed; a message that spells
-     * one out becomes one too, as with every llama.cpp front end. */
-    static_assert(sizeof(llama_token) == sizeof(uint32_t), "ids are written in place");
-    int32_t count = llama_tokenize(l->vocab, text, (int32_t)text_len, (llama_token *)ret_ids,
-                                   (int32_t)cap, true, true);
-    if (count == INT32_MIN) {
-        return fail(ret_why, "the prompt is too long for the tokenizer");
-    }
-    *ret_count = (size_t)(count < 0 ? -count : count);
-    return true;
+    return asy_chat_ids(l->chat, l->model, ret_ids, cap, ret_count, messages, len, ret_why,
+                        ASY_ENGINE_TEXT_MAX);
 }
 
 static size_t piece(void *self, char ret_piece[ASY_ENGINE_PIECE_MAX], uint32_t token) {

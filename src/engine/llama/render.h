@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,6 +26,11 @@ struct asy_chat *asy_chat_new(const struct llama_model *model, char *ret_why, si
 bool asy_chat_render(struct asy_chat *chat, const char **ret_text, size_t *ret_len,
                      const char *messages, size_t len, char *ret_why, size_t why_cap);
 void asy_chat_free(struct asy_chat *chat);
+/* prompt.c: the same, then the tokenizer: what the model sees. ret_count is right also when it
+ * exceeds cap. */
+bool asy_chat_ids(struct asy_chat *chat, const struct llama_model *model, uint32_t *ret_ids,
+                  size_t cap, size_t *ret_count, const char *messages, size_t len, char *ret_why,
+                  size_t why_cap);
 
 #ifdef __cplusplus
 }

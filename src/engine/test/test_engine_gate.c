@@ -1,6 +1,7 @@
 /* The gate against a plain model of it: text is decoded and searched from the beginning after every
  * token. */
 #include "base/test.h"
+#include "engine/engine.h"
 #include "engine/gate_priv.h"
 
 #define MAX_TEXT 4096
@@ -123,6 +124,13 @@ static bool expect(const struct sample *s, size_t count, size_t *ret_ids, size_t
     return false;
 }
 
+static size_t sample_piece(void *arg, char *ret, uint32_t id) {
+    const struct sample *s = arg;
+    size_t begin = id == 0 ? 0 : s->raw_end[id - 1], len = s->raw_end[id] - begin;
+    memcpy(ret, s->raw + begin, len);
+    return len;
+}
+
 static void check_sample(const struct sample *s) {
     struct asy_gate gate;
     asy_gate_init(&gate, s->stops, s->stop_count);
@@ -162,6 +170,17 @@ static void check_sample(const struct sample *s) {
         CHECK_MEM(got, want, n);
     }
     asy_gate_done(&gate);
+    uint32_t all[64];
+    size_t at = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        all[i] = (uint32_t)i;
+    }
+    while (at < s->count && !expect(s, at + 1, &ids, &len, want)) {
+        at++;
+    }
+    CHECK_U64(asy_engine_stop_at(s->stops, s->stop_count, all, s->count, sample_piece,
+                                 (void *)(uintptr_t)s),
+              at);
 }
 
 static void test_known(void) {

@@ -334,6 +334,43 @@ static void test_template(void) {
     forget();
 }
 
+/* Whoever checks a prompt gets the ids that the worker computed with. */
+static void test_chat(void) {
+    struct asy_llama *llama;
+    struct asy_llama_vocab *vocab;
+    struct asy_gguf_file *gguf;
+    struct asy_bytes file;
+    struct asy_buf keys;
+    struct asy_why why = {{0}, {0}};
+    uint32_t *ids;
+    size_t count;
+    asy_buf_init(&keys, 64u << 20);
+    CHECK_OK(asy_llama_open(&llama, t.plugin, &why));
+    CHECK_OK(asy_file_map(&file, MODEL, &why));
+    CHECK_OK(asy_gguf_open(&gguf, file, &why));
+    CHECK_OK(asy_gguf_without_tensors(&keys, gguf));
+    CHECK_OK(asy_llama_vocab_new(&vocab, llama, asy_buf_bytes(&keys), &why));
+    for (size_t i = 0; i < ASY_COUNT(questions); i++) {
+        struct asy_engine_job job = question(i, 0, 1);
+        struct recorded *got = run_one(&job);
+        CHECK_OK(asy_llama_chat(vocab, &ids, &count, asy_bytes_cstr(questions[i]), &why));
+        CHECK_U64(count, got->prompt_count);
+        CHECK_MEM(ids, got->prompt, count * sizeof *ids);
+        asy_free(ids);
+        forget();
+    }
+    static const char *const bad[] = {"", "{}", "[1]", "[{\"role\":\"user\"}"};
+    for (size_t i = 0; i < ASY_COUNT(bad); i++) {
+        CHECK_ERR(asy_llama_chat(vocab, &ids, &count, asy_bytes_cstr(bad[i]), &why),
+                  ASY_ERR_SYNTAX);
+    }
+    asy_llama_vocab_free(vocab);
+    asy_gguf_close(gguf);
+    asy_file_unmap(file);
+    asy_llama_free(llama);
+    asy_buf_done(&keys);
+}
+
 static void test_greedy(void) {
     for (size_t i = 0; i < 3; i++) {
         uint32_t want[32];
@@ -783,6 +820,7 @@ int main(int argc, char **argv) {
            t.r.model.context);
     test_model_file();
     test_template();
+    test_chat();
     test_greedy();
     test_seeded();
     test_continue();

@@ -219,7 +219,8 @@ static void check_logits(struct asy_exact *x, const json_t *run, const struct as
 static void check_run(const struct asy_exact_model *m, const json_t *run,
                       enum asy_exact_kernel kernel) {
     static uint32_t prompt[512], output[64];
-    const json_t *s = json_object_get(run, "settings");
+    struct asy_sample_bias bias[8];
+    const json_t *pair, *s = json_object_get(run, "settings");
     struct asy_exact_job job = {
         .prompt_ids = prompt,
         .output_ids = output,
@@ -229,8 +230,19 @@ static void check_run(const struct asy_exact_model *m, const json_t *run,
         .sampling = {.temperature_milli = u32(s, "temperature_milli"),
                      .top_k = u32(s, "top_k"),
                      .top_p_ppm = u32(s, "top_p_ppm"),
-                     .min_p_ppm = u32(s, "min_p_ppm")},
+                     .min_p_ppm = u32(s, "min_p_ppm"),
+                     .presence_penalty_milli = (int32_t)number(s, "presence_penalty_milli"),
+                     .frequency_penalty_milli = (int32_t)number(s, "frequency_penalty_milli"),
+                     .repeat_penalty_milli = u32(s, "repeat_penalty_milli"),
+                     .logit_bias = hash_of(s, "logit_bias")},
+        .bias = bias,
     };
+    json_array_foreach(json_object_get(run, "bias"), job.bias_count, pair) {
+        ASY_ASSERT(job.bias_count < ASY_COUNT(bias));
+        bias[job.bias_count] =
+            (struct asy_sample_bias){(uint32_t)json_integer_value(json_array_get(pair, 0)),
+                                     (int32_t)json_integer_value(json_array_get(pair, 1))};
+    }
     struct asy_hash seed = hash_of(run, "seed"), got, want = hash_of(run, "job");
     memcpy(job.seed, seed.b, 32);
     asy_exact_job_hash(&got, &job, &asy_exact_model_info(m)->weights);

@@ -122,6 +122,130 @@ static void test_openings(const struct asy_exact_shape *shape) {
     rig_done(&r);
 }
 
+/* The logits behind each position, as the executor gives them. */
+static int32_t *logits_of(const struct rig *r, uint32_t vocab) {
+    struct asy_exact *x;
+    struct asy_exact_config c = {ASY_EXACT_SCALAR, 1, 1, 100, 1, 1};
+    uint32_t count = r->job.prompt_count + r->job.output_count - 1;
+    int32_t *all = asy_alloc((size_t)count * vocab * sizeof *all);
+    CHECK_OK(asy_exact_new(&x, r->model, &c, NULL));
+    for (uint32_t p = 0; p < count; p++) {
+        const int32_t *logits;
+        uint32_t id = p < r->job.prompt_count ? r->prompt[p] : r->output[p - r->job.prompt_count];
+        struct asy_exact_row row = {id, 0, p, true};
+        CHECK_OK(asy_exact_step(x, &logits, &row, 1));
+        memcpy(all + (size_t)p * vocab, logits, vocab * sizeof *all);
+    }
+    asy_exact_free(x);
+    return all;
+}
+
+/* How many ids come before this one in order of their logits. */
+static uint32_t rank(const int32_t *logits, uint32_t vocab, uint32_t id) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < vocab; i++) {
+        n += logits[i] > logits[id] || (logits[i] == logits[id] && i < id);
+    }
+    return n;
+}
+
+/* The words of a choice are over the logits that bias and penalties leave. */
+static void test_adjusted(void) {
+    struct asy_exact_shape shape = small_shape();
+    struct rig r;
+    struct asy_exact *x;
+    struct asy_hash path[ASY_EXACT_MAX_TRACE_PATH], plain, root, got;
+    uint8_t leaf[ASY_EXACT_LEAF];
+    shape.tied = false;
+    rig_init(&r, &shape);
+    uint32_t vocab = shape.vocab, prompt = r.job.prompt_count;
+    for (uint32_t i = 0; i < 12; i++) { /* some twice, also across the segments */
+        r.prompt[prompt - 12 + i] = i % 5;
+        r.output[i] = i % 7;
+    }
+    r.job.output_count = 12;
+    r.job.first = 12;
+    plain = root_of(&r, ASY_EXACT_AUTO, 1, 8);
+    const struct asy_sample_bias bias[3] = {{2, ASY_SAMPLE_BAN_MILLI}, {9, 9000}, {11, -500}};
+    r.job.bias = bias;
+    r.job.bias_count = 3;
+    r.job.sampling.logit_bias.b[0] = 1; /* the terms bind it */
+    r.job.sampling.frequency_penalty_milli = 800;
+    r.job.sampling.repeat_penalty_milli = 1300;
+    root = root_of(&r, ASY_EXACT_AUTO, 1, 1);
+    CHECK(!asy_hash_eq(&root, &plain));
+    for (uint32_t rows = 2; rows <= 32; rows *= 2) {
+        got = root_of(&r, ASY_EXACT_AUTO, 1 + rows % 3, rows);
+        CHECK(asy_hash_eq(&got, &root));
+    }
+    int32_t *logits = logits_of(&r, vocab);
+    struct asy_exact_trace *t = trace_of(&r, &x, ASY_EXACT_AUTO, 2, 8);
+    struct asy_exact_trace_shape s =
+        asy_exact_trace_shape(r.model, prompt + r.job.output_count - 1);
+    uint32_t depth = s.position_bits + s.layer_bits + s.leaf_bits;
+    for (uint32_t k = 0; k < r.job.output_count; k++) {
+        uint32_t n = k * 5 % r.job.output_count; /* forwards and backwards */
+        uint64_t slot = (uint64_t)shape.layers + 1;
+        uint64_t at = (((uint64_t)(prompt - 1 + n) << s.layer_bits | slot) << s.leaf_bits) + 4;
+        struct asy_sample_count counts[32];
+        size_t len = 0;
+        int32_t *own = logits + (size_t)(prompt - 1 + n) * vocab;
+        for (uint32_t i = 0; i < 12 + n; i++) {
+            asy_sample_count_add(counts, &len,
+                                 i < 12 ? r.prompt[prompt - 12 + i] : r.output[i - 12]);
+        }
+        CHECK_OK(asy_sample_adjust(own, vocab, &r.job.sampling, bias, 3, counts, len));
+        CHECK_OK(asy_exact_trace_open(t, at, leaf, path));
+        got = climb(leaf, at, path, depth);
+        CHECK(asy_hash_eq(&got, &root));
+        for (uint32_t i = 0; i < r.job.sampling.top_k; i++) {
+            CHECK_U64(rank(own, vocab, asy_le32_get(leaf + 4 * (size_t)i)), i);
+        }
+        CHECK_OK(asy_exact_trace_open(t, at + 2, leaf, path));
+        CHECK_U64(rank(own, vocab, (uint32_t)asy_le64_get(leaf)), 0);
+        CHECK_U64(rank(own, vocab, (uint32_t)asy_le64_get(leaf + 8)), r.job.sampling.top_k - 1);
+    }
+    asy_exact_trace_free(t);
+    asy_exact_free(x);
+    asy_free(logits);
+
+    /* all ids but three are banned: the list ends with the third */
+    struct asy_sample_bias most[ASY_MAX_BIAS];
+    for (uint32_t i = 0; i < vocab; i++) {
+        most[i] = (struct asy_sample_bias){i, i % 100 == 7 ? 1 : ASY_SAMPLE_BAN_MILLI};
+    }
+    r.job.bias = most;
+    r.job.bias_count = vocab;
+    t = trace_of(&r, &x, ASY_EXACT_AUTO, 1, 8);
+    uint64_t choice = (((uint64_t)prompt << s.layer_bits | (shape.layers + 1)) << s.leaf_bits) + 4;
+    CHECK_OK(asy_exact_trace_open(t, choice, leaf, path));
+    for (uint32_t i = 0; i < 3; i++) {
+        CHECK_U64(asy_le32_get(leaf + 4 * (size_t)i) % 100, 7);
+    }
+    CHECK(asy_le32_get(leaf + 12) == 0 && asy_le32_get(leaf + 16) == 0);
+    CHECK_OK(asy_exact_trace_open(t, choice + 2, leaf, path));
+    CHECK_U64(asy_le64_get(leaf + 8) % 100, 7);
+    asy_exact_trace_free(t);
+    for (uint32_t i = 0; i < vocab; i++) { /* all: there is nothing to say */
+        most[i].milli = ASY_SAMPLE_BAN_MILLI;
+    }
+    CHECK_OK(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL));
+    CHECK_OK(asy_exact_trace_open(t, choice + 2, leaf, path));
+    CHECK(asy_le64_get(leaf) == 0 && asy_le64_get(leaf + 8) == 0 && asy_le64_get(leaf + 16) == 0);
+    asy_exact_trace_free(t);
+
+    most[vocab - 1].id = vocab;
+    CHECK_ERR(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL), ASY_ERR_RANGE);
+    r.job.bias_count = 0;
+    CHECK_ERR(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL), ASY_ERR_RANGE);
+    r.job.bias_count = 3;
+    r.job.bias = bias;
+    r.job.first = prompt;
+    CHECK_ERR(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL), ASY_ERR_RANGE);
+    asy_exact_free(x);
+    rig_done(&r);
+}
+
 static void test_refusals(void) {
     struct asy_exact_shape shape = small_shape();
     struct rig r;
@@ -143,22 +267,6 @@ static void test_refusals(void) {
     REFUSED(r.job.prompt_count = 0);
     REFUSED(r.job.output_count = 0);
     REFUSED(r.job.sampling.top_p_ppm = 1000001);
-    /* filters look at logits that bias and penalties changed, which a job does not hold */
-    struct asy_exact_job plain = r.job;
-    r.job.sampling = ASY_SAMPLE_SETTINGS_DEFAULT;
-    r.job.sampling.logit_bias.b[0] = 1;
-    CHECK_OK(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL));
-    asy_exact_trace_free(t);
-    r.job.sampling.top_k = 3;
-    CHECK_ERR(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL), ASY_ERR_UNSUPPORTED);
-    r.job.sampling = ASY_SAMPLE_SETTINGS_DEFAULT;
-    r.job.sampling.min_p_ppm = 1000;
-    r.job.sampling.frequency_penalty_milli = 5;
-    CHECK_ERR(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL), ASY_ERR_UNSUPPORTED);
-    r.job.sampling.temperature_milli = 0; /* then there are no filters */
-    CHECK_OK(asy_exact_trace_new(&t, x, &r.job, NULL, NULL, NULL));
-    asy_exact_trace_free(t);
-    r.job = plain;
     r.output[3] = shape.vocab;
     REFUSED(r.job.first = 1);
     asy_exact_free(x);
@@ -235,6 +343,7 @@ int main(void) {
     test_openings(&shape);
     shape = random_shape();
     test_openings(&shape);
+    test_adjusted();
     test_refusals();
     test_job();
     test_rows();

@@ -28,13 +28,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     struct asy_verify_report *r = asy_alloc(sizeof *r);
-    if (asy_verify_receipt(r, in, NULL, &why) == ASY_OK) {
+    struct asy_arena arena;
+    asy_arena_init(&arena, ASY_VERIFY_MAX_RECORDS);
+    if (asy_verify_receipt(r, &arena, in, NULL, &why) == ASY_OK) {
         bool good = consistent(&r->findings);
         for (uint32_t i = 0; i < r->segment_count; i++) {
-            good = consistent(&r->segments[i].findings) && good;
+            const struct asy_verify_segment *s = &r->segments[i];
+            const struct asy_verify_finding *f = asy_verify_get(&s->findings, ASY_VERIFY_RECORD);
+            good = consistent(&s->findings) && good;
+            ASY_ASSERT(!s->has_record || (f != NULL && s->record.settings.n != 0));
+            ASY_ASSERT(f == NULL || f->state != ASY_VERIFY_PASSED || !s->has_receipt ||
+                       s->record.count >= s->receipt.out_tokens);
         }
         ASY_ASSERT(r->good == good);
     }
+    asy_arena_done(&arena);
     asy_free(r);
     return 0;
 }

@@ -3,6 +3,7 @@
 #ifndef ASY_VERIFY_TEST_BUNDLE_H
 #define ASY_VERIFY_TEST_BUNDLE_H
 
+#include "api/api.h"
 #include "codec/codec.h"
 #include "sample/sample.h"
 #include "verify/verify.h"
@@ -32,7 +33,7 @@ struct bundle_world {
     struct asy_entry entries[64]; /* of the batch; ours is `mine` */
     struct asy_hash batch[2 * 64 + 14];
     uint32_t entry_count, mine;
-    bool settled, is_signed; /* what the documents show */
+    bool settled, is_signed, recorded; /* what the documents show */
 };
 
 static inline struct asy_hash bundle_hash(const char *what, uint32_t number) {
@@ -50,6 +51,14 @@ static inline struct asy_addr bundle_addr(const char *what) {
     return a;
 }
 
+/* The bias of some jobs, encoded. */
+static inline struct asy_bytes bundle_bias(uint32_t i) {
+    static uint8_t encoded[2 * ASY_SAMPLE_BIAS_LEN];
+    const struct asy_sample_bias pairs[2] = {{7, -100000}, {1000, 2500}};
+    asy_sample_bias_encode(encoded, pairs, 2);
+    return asy_bytes_of(encoded, i / 2 % 3 == 1 ? sizeof encoded : 0);
+}
+
 /* What the tickets of a job were sampled by; who could judge it differs from job to job. */
 static inline struct asy_sample_settings bundle_settings(uint32_t i) {
     struct asy_sample_settings s = ASY_SAMPLE_SETTINGS_DEFAULT;
@@ -61,7 +70,7 @@ static inline struct asy_sample_settings bundle_settings(uint32_t i) {
     case 1:
         s.top_p_ppm = 900000;
         s.frequency_penalty_milli = 500;
-        s.logit_bias = bundle_hash("bias", i / 2);
+        asy_job_bias_digest(&s.logit_bias, bundle_bias(i));
         break;
     default:
         s.temperature_milli = 0;
@@ -74,13 +83,38 @@ static inline uint32_t bundle_stops(struct asy_bytes ret_stops[2], uint32_t i) {
     return i / 2 % 3;
 }
 
+/* The canonical request of a ticket's job, appended. */
+static inline void bundle_request(struct asy_buf *buf, uint32_t i) {
+    char text[32];
+    (void)snprintf(text, sizeof text, "\"job\" %u\n", i / 2);
+    const struct asy_chat_message m = {ASY_CHAT_USER, asy_bytes_cstr(text)};
+    enum asy_err err = asy_api_messages_format(buf, &m, 1);
+    ASY_ASSERT(err == ASY_OK);
+}
+
+/* A ticket's output ids: their number, less than 20. */
+static inline uint32_t bundle_ids(uint32_t ret_ids[20], uint32_t i) {
+    uint32_t count = 5 + i % 7;
+    for (uint32_t k = 0; k < count; k++) {
+        ret_ids[k] = 1000 * k + i;
+    }
+    return count;
+}
+
 static inline void bundle_ticket(struct bundle_world *w, uint32_t i, uint64_t first_seq) {
     struct bundle_ticket *t = &w->tickets[i];
     struct asy_terms *terms = &t->terms;
     struct asy_sample_settings settings = bundle_settings(i);
-    struct asy_hash sampling, seed = bundle_hash("seed", i / 2);
+    struct asy_hash sampling, request, seed = bundle_hash("seed", i / 2);
+    struct asy_hash prompt = bundle_hash("prompt", i);
     uint8_t encoded[ASY_SAMPLE_SETTINGS_LEN];
     struct asy_bytes stops[2];
+    struct asy_buf text;
+    uint32_t ids[20];
+    asy_buf_init(&text, 1024);
+    bundle_request(&text, i);
+    asy_api_request_digest(&request, asy_buf_bytes(&text));
+    asy_buf_done(&text);
     asy_sample_settings_encode(encoded, &settings);
     asy_job_sampling_hash(&sampling, asy_bytes_of(encoded, sizeof encoded), &seed, stops,
                           bundle_stops(stops, i));
@@ -94,7 +128,7 @@ static inline void bundle_ticket(struct bundle_world *w, uint32_t i, uint64_t fi
         .lane_seq = first_seq + i,
         .link_seq = 700 + i,
         .model = bundle_hash("model", 0),
-        .request = bundle_hash("request", i / 2),
+        .request = request,
         .sampling = sampling,
         .max_in = 5000,
         .max_out = 300,
@@ -112,8 +146,8 @@ static inline void bundle_ticket(struct bundle_world *w, uint32_t i, uint64_t fi
     asy_object_hash(&t->receipt.terms, ASY_OBJ_TERMS, terms);
     t->receipt.in_tokens = 40 + i;
     t->receipt.cached_tokens = i % 3 * 10;
-    t->receipt.out_tokens = 100 + i % 100;
-    t->receipt.output = bundle_hash("output", i);
+    t->receipt.out_tokens = bundle_ids(ids, i);
+    asy_output_digest(&t->receipt.output, &prompt, ids, t->receipt.out_tokens);
     t->receipt.finish = ASY_FINISH_STOP;
     t->receipt.first_ms = 1800000000100 + i;
     t->receipt.last_ms = 1800000002300 + i;
@@ -297,6 +331,30 @@ static inline void bundle_put_sampling(struct asy_jw *w, uint32_t i) {
     asy_jw_end(w);
 }
 
+static inline void bundle_put_ids(struct asy_jw *w, const char *key, uint32_t i, bool any) {
+    uint32_t ids[20], count = any ? bundle_ids(ids, i) : 0;
+    asy_jw_kv_array(w, key);
+    for (uint32_t k = 0; k < count; k++) {
+        asy_jw_u64(w, ids[k]);
+    }
+    asy_jw_end(w);
+}
+
+/* The second segment of a job goes on with the output of the first, if that was paid. */
+static inline void bundle_put_record(struct asy_jw *w, const struct bundle_world *b, uint32_t i) {
+    struct asy_buf text;
+    asy_buf_init(&text, 1024);
+    bundle_request(&text, i);
+    asy_jw_kv_object(w, "record");
+    asy_jw_kv_str(w, "request", asy_buf_bytes(&text));
+    asy_jw_key(w, "bias");
+    asy_jw_hex(w, bundle_bias(i));
+    bundle_put_ids(w, "prior", i - i % 2, i % 2 == 1 && b->tickets[i - 1].paid);
+    bundle_put_ids(w, "output", i, true);
+    asy_jw_end(w);
+    asy_buf_done(&text);
+}
+
 static inline void bundle_put_segment(struct asy_jw *w, const struct bundle_world *b, uint32_t i) {
     const struct bundle_ticket *t = &b->tickets[i];
     asy_jw_object(w);
@@ -306,6 +364,11 @@ static inline void bundle_put_segment(struct asy_jw *w, const struct bundle_worl
         bundle_put_sampling(w, i);
     } else {
         asy_jw_kv_null(w, "sampling");
+    }
+    if (b->recorded && t->paid) {
+        bundle_put_record(w, b, i);
+    } else if (b->recorded) {
+        asy_jw_kv_null(w, "record");
     }
     if (b->settled) {
         struct asy_sum_node path[ASY_SUM_PATH_MAX];

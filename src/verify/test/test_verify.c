@@ -18,9 +18,11 @@ struct walk {
 
 static size_t token_end(const struct walk *walk, size_t from) {
     size_t i = from;
-    if (walk->text.p[from] == '"') { /* no escapes in these documents */
-        const uint8_t *quote = memchr(walk->text.p + from + 1, '"', walk->text.n - from - 1);
-        return (size_t)(quote - walk->text.p) + 1;
+    if (walk->text.p[from] == '"') {
+        for (i++; walk->text.p[i] != '"'; i++) {
+            i += walk->text.p[i] == '\\';
+        }
+        return i + 1;
     }
     while (i < walk->text.n && strchr(",]}", walk->text.p[i]) == NULL) {
         i++;
@@ -104,6 +106,10 @@ static const struct expect expectations[] = {
     {"sampling.judge", "sampling"},
     {"sampling.contract", "sampling"},
     {"sampling.replay", "sampling"},
+    {"record.request", "record"},
+    {"record.bias", "record"},
+    {"record.prior", "record"},
+    {"record.output", "record"},
     {"checkpoint.body.root", "signature"},
     {"checkpoint.body.kind", "signature"},
     {"checkpoint.body.signer", "signature"},
@@ -151,7 +157,7 @@ static const char *labels_for(bool *ret_known, const char *path) {
 
 struct changes {
     const struct asy_domain *expected;
-    bool lane;
+    bool lane, recorded;
     uint32_t tried, refused, caught, unbound;
     struct asy_buf copy;
     struct asy_verify_report *report;
@@ -174,9 +180,12 @@ static void judge(struct changes *c, const char *path, const char *how, bool mus
     struct asy_why why = {{0}, {0}};
     struct asy_bytes doc = asy_buf_bytes(&c->copy);
     enum asy_err err = c->lane ? asy_verify_lane(c->lane_report, doc, c->expected, &why)
-                               : asy_verify_receipt(c->report, doc, c->expected, &why);
+                               : asy_verify_receipt(c->report, NULL, doc, c->expected, &why);
     bool known, good = c->lane ? c->lane_report->good : c->report->good, named = false;
     const char *labels = labels_for(&known, path);
+    if (c->recorded && strcmp(path, "segments.promptDigest") == 0) {
+        labels = "record"; /* the ids bind it */
+    }
     c->tried++;
     if (err != ASY_OK) {
         c->refused++;
@@ -258,7 +267,8 @@ static void change_scalar(struct walk *walk, size_t from, size_t to) {
     } else if (quoted) {
         replace(c, text, from, to, "\"running\"");
         judge(c, walk->path, "another word", false);
-        bool any_text = strstr(walk->path, "sampling.stops") != NULL;
+        bool any_text = strstr(walk->path, "sampling.stops") != NULL ||
+                        strstr(walk->path, "record.request") != NULL;
         replace(c, text, from, to, "\"xyz\"");
         judge(c, walk->path, "an unknown word", !any_text);
     }
@@ -293,9 +303,11 @@ static void lower_hex(struct asy_buf *doc) {
     }
 }
 
-static void change_all(struct asy_buf *doc, const struct asy_domain *expected, bool lane) {
+static void change_all(struct asy_buf *doc, const struct asy_domain *expected, bool lane,
+                       bool recorded) {
     struct changes c = {.expected = expected,
                         .lane = lane,
+                        .recorded = recorded,
                         .report = asy_alloc(sizeof *c.report),
                         .lane_report = asy_alloc(sizeof *c.lane_report)};
     asy_buf_init(&c.copy, doc->n + 1024);
@@ -339,13 +351,24 @@ static void test_true_documents(void) {
         for (uint32_t i = 0; i < w->count; i++) {
             asy_buf_clear(&doc);
             bundle_write(&doc, w, i, 1);
-            CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), &w->domain, &why));
+            CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), &w->domain, &why));
             CHECK(r->good);
             check_states(&r->findings, "++");
             check_states(&r->segments[0].findings, w->tickets[i].paid ? "++++++++-" : "+--+++-");
             CHECK(r->amount == w->tickets[i].receipt.amount);
             CHECK_U64(r->segments[0].settlement.number, 17);
             sum += r->amount;
+            w->recorded =
+                i % 2 == 0; /* a second segment alone does not show what it went on with */
+            asy_buf_clear(&doc);
+            bundle_write(&doc, w, i, 1);
+            CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), &w->domain, &why));
+            CHECK(r->good && !r->segments[0].has_record);
+            const char *recorded = w->tickets[i].paid ? "+++++++++--" : "+---+++-";
+            check_states(&r->segments[0].findings, w->recorded          ? recorded
+                                                   : w->tickets[i].paid ? "++++++++-"
+                                                                        : "+--+++-");
+            w->recorded = false;
         }
         asy_buf_clear(&doc);
         bundle_write_lane(&doc, w);
@@ -371,7 +394,7 @@ static void test_not_there_yet(void) {
     asy_buf_init(&doc, 1u << 20);
     w->settled = w->is_signed = false;
     bundle_write(&doc, w, 2, 2); /* a job of two segments */
-    CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), NULL, NULL));
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, NULL));
     CHECK(r->good);
     check_states(&r->findings, "-+");
     check_states(&r->segments[0].findings, "+++--");
@@ -416,7 +439,7 @@ static void test_lies(void) {
     w->tickets[1].receipt.out_tokens += 50;
     w->tickets[1].receipt.amount += 50 * w->tickets[1].terms.price_out;
     bundle_write(&doc, w, 1, 1);
-    CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), NULL, NULL));
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, NULL));
     CHECK(!r->good);
     check_states(&r->segments[0].findings, "++++!!+-"); /* no sum without the leaf */
     asy_free(w);
@@ -427,7 +450,7 @@ static void test_lies(void) {
     asy_entry_hash(&w->batch[0], &w->entries[0]);
     asy_buf_clear(&doc);
     bundle_write(&doc, w, 1, 1);
-    CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), NULL, NULL));
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, NULL));
     check_states(&r->segments[0].findings, "++++++!+-");
     asy_buf_clear(&doc);
     bundle_write_lane(&doc, w);
@@ -469,18 +492,18 @@ static void test_lies(void) {
     w = bundle_new(8, 1, 3);
     asy_buf_clear(&doc);
     bundle_write(&doc, w, 1, 2);
-    CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), NULL, NULL));
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, NULL));
     CHECK(state_of(&r->findings, ASY_VERIFY_JOB) == ASY_VERIFY_FAILED);
     w->tickets[1] = w->tickets[0];
     asy_buf_clear(&doc);
     bundle_write(&doc, w, 0, 2);
-    CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), NULL, NULL));
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, NULL));
     CHECK(state_of(&r->findings, ASY_VERIFY_JOB) == ASY_VERIFY_FAILED);
     struct asy_domain other;
     asy_domain_init(&other, w->domain.chain_id + 1, &w->domain.vault);
     asy_buf_clear(&doc);
     bundle_write(&doc, w, 0, 1);
-    CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), &other, NULL));
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), &other, NULL));
     CHECK(!r->good && state_of(&r->findings, ASY_VERIFY_DOMAIN) == ASY_VERIFY_FAILED);
     asy_free(w);
     asy_buf_done(&doc);
@@ -527,7 +550,7 @@ static void test_sampling(void) {
         CHECK_OK(asy_buf_add(&changed, text, (size_t)(at - text)));
         CHECK_OK(asy_buf_add_str(&changed, cases[i].to));
         CHECK_OK(asy_buf_add_str(&changed, at + strlen(cases[i].from)));
-        enum asy_err err = asy_verify_receipt(r, asy_buf_bytes(&changed), &w->domain, &why);
+        enum asy_err err = asy_verify_receipt(r, NULL, asy_buf_bytes(&changed), &w->domain, &why);
         CHECK((err != ASY_OK) == cases[i].unreadable);
         if (err == ASY_OK) {
             CHECK(state_of(&r->segments[0].findings, ASY_VERIFY_SAMPLING) == cases[i].state);
@@ -538,7 +561,7 @@ static void test_sampling(void) {
     }
     asy_buf_clear(&doc); /* unpaid: null */
     bundle_write(&doc, w, 4, 1);
-    CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&doc), &w->domain, &why));
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), &w->domain, &why));
     const struct asy_verify_finding *f =
         asy_verify_get(&r->segments[0].findings, ASY_VERIFY_SAMPLING);
     CHECK(r->good && f != NULL && f->state == ASY_VERIFY_ABSENT);
@@ -547,9 +570,190 @@ static void test_sampling(void) {
     ASY_ASSERT(at != NULL);
     CHECK_OK(asy_buf_add(&changed, text, (size_t)(at - text)));
     CHECK_OK(asy_buf_add_str(&changed, at + strlen("\"sampling\":null,")));
-    CHECK_OK(asy_verify_receipt(r, asy_buf_bytes(&changed), &w->domain, &why));
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&changed), &w->domain, &why));
     CHECK(r->good && asy_verify_get(&r->segments[0].findings, ASY_VERIFY_SAMPLING) == NULL);
     asy_buf_done(&changed);
+    asy_buf_done(&doc);
+    asy_free(r);
+    asy_free(w);
+}
+
+static void test_record(void) {
+    struct bundle_world *w = bundle_new(12, 1, 3);
+    struct asy_verify_report *r = asy_alloc(sizeof *r);
+    struct asy_arena arena;
+    struct asy_buf doc, changed;
+    struct asy_why why;
+    asy_buf_init(&doc, 1u << 20);
+    asy_buf_init(&changed, 1u << 20);
+    asy_arena_init(&arena, ASY_VERIFY_MAX_RECORDS);
+    w->recorded = true;
+    static const struct {
+        uint32_t ticket; /* the job's first; both segments are shown */
+        const char *from, *to;
+        enum asy_verify_state state;
+        const char *text; /* in what was found, or in the member at fault when it is unreadable */
+    } cases[] = {
+        {2, "\"prior\":[]", "\"prior\":[]", ASY_VERIFY_PASSED, "7 output ids"},
+        {0, "\"prior\":[]", "\"prior\":[]", ASY_VERIFY_PASSED, "5 output ids"},
+        {2, "{\\\"messages", "{ \\\"messages", ASY_VERIFY_FAILED, "request"},
+        {2, "user", "system", ASY_VERIFY_FAILED, "request"},
+        {2, "job\\\\\\\" 1", "job\\\\\\\" 2", ASY_VERIFY_FAILED, "request"},
+        {2, "\"bias\":\"0x00000007fffe7960", "\"bias\":\"0x", ASY_VERIFY_FAILED, "bias"},
+        {0, "\"bias\":\"0x\"", "\"bias\":\"0x00000007fffe7960\"", ASY_VERIFY_FAILED, "bias"},
+        {2, "\"bias\":\"0x0", "\"bias\":\"0x", ASY_VERIFY_ABSENT, "segments[0].record.bias"},
+        {2, "\"prior\":[]", "\"prior\":[1]", ASY_VERIFY_FAILED, "more than earlier"},
+        {2, "\"output\":[2,1002", "\"output\":[2,1003", ASY_VERIFY_FAILED, "output ids"},
+        {2, "\"output\":[2,1002", "\"output\":[1002,2", ASY_VERIFY_FAILED, "output ids"},
+        {2, "\"output\":[2,1002", "\"output\":[2,2,1002", ASY_VERIFY_FAILED, "another number"},
+        {2, "\"output\":[2,1002", "\"output\":[1002", ASY_VERIFY_FAILED, "another number"},
+        {2, "\"output\":[2,", "\"output\":[4294967296,", ASY_VERIFY_ABSENT,
+         "segments[0].record.output[0]"},
+        {2, "\"output\":[2,1002,", "\"output\":[2,-1,", ASY_VERIFY_ABSENT,
+         "segments[0].record.output[1]"},
+        {2, "\"output\":[2,1002,", "\"output\":[2,\"1002\",", ASY_VERIFY_ABSENT,
+         "segments[0].record.output[1]"},
+        {2, "\"output\":[", "\"other\":[", ASY_VERIFY_ABSENT, "segments[0].record.other"},
+        {2, "\"prior\":[],", "", ASY_VERIFY_ABSENT, "segments[0].record.prior"},
+        {2, "\"request\":\"", "\"request\":7,\"x\":\"", ASY_VERIFY_ABSENT, "segments[0].record.x"},
+    };
+    for (size_t i = 0; i < ASY_COUNT(cases); i++) {
+        asy_buf_clear(&doc);
+        asy_buf_clear(&changed);
+        asy_arena_reset(&arena);
+        bundle_write(&doc, w, cases[i].ticket, 2);
+        const char *text = asy_buf_cstr(&doc), *at = strstr(text, "\"record\":{");
+        at = strstr(at, cases[i].from);
+        ASY_ASSERT(at != NULL);
+        CHECK_OK(asy_buf_add(&changed, text, (size_t)(at - text)));
+        CHECK_OK(asy_buf_add_str(&changed, cases[i].to));
+        CHECK_OK(asy_buf_add_str(&changed, at + strlen(cases[i].from)));
+        enum asy_err err = asy_verify_receipt(r, &arena, asy_buf_bytes(&changed), NULL, &why);
+        CHECK((err != ASY_OK) == (cases[i].state == ASY_VERIFY_ABSENT));
+        const char *said = why.param;
+        if (err == ASY_OK) {
+            const struct asy_verify_finding *f =
+                asy_verify_get(&r->segments[0].findings, ASY_VERIFY_RECORD);
+            CHECK(f->state == cases[i].state && r->good == (f->state == ASY_VERIFY_PASSED));
+            CHECK(f->state == ASY_VERIFY_PASSED || asy_verify_good(&r->findings));
+            said = f->text;
+        }
+        if (strstr(said, cases[i].text) == NULL) {
+            fprintf(stderr, "case %zu: %s\n", i, said);
+        }
+        CHECK(strstr(said, cases[i].text) != NULL);
+    }
+
+    /* what a replay gets */
+    uint32_t ids[20];
+    asy_buf_clear(&doc);
+    bundle_write(&doc, w, 2, 2);
+    CHECK_OK(asy_verify_receipt(r, &arena, asy_buf_bytes(&doc), NULL, &why));
+    asy_buf_clear(&doc); /* it is the arena's */
+    const struct asy_audit_record *a = &r->segments[1].record;
+    CHECK(r->segments[0].has_record && r->segments[1].has_record && a->prior_count == 7);
+    CHECK_U64(a->count, bundle_ids(ids, 3));
+    CHECK(memcmp(a->ids, ids, a->count * sizeof *ids) == 0);
+    CHECK_U64(bundle_ids(ids, 2), a->prior_count);
+    CHECK(memcmp(a->prior, ids, a->prior_count * sizeof *ids) == 0);
+    CHECK(asy_bytes_eq(a->bias, bundle_bias(2)) && a->settings.n == ASY_SAMPLE_SETTINGS_LEN);
+    CHECK(a->stop_count == 1 && asy_bytes_eq(a->stops[0], ASY_STR("stop")));
+    CHECK(asy_bytes_eq(a->messages, ASY_STR("{\"messages\":[{\"content\":\"\\\"job\\\" "
+                                            "1\\n\",\"role\":\"user\"}]}")));
+
+    /* prior ids that are not those before; an unpaid segment gave none that are known; a record
+     * that an earlier segment has lost; the arena's end */
+    bundle_write(&doc, w, 2, 2);
+    char *prior = strstr((char *)doc.p, "\"prior\":[2,");
+    ASY_ASSERT(prior != NULL);
+    prior[9] = '3';
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, &why));
+    CHECK(state_of(&r->segments[0].findings, ASY_VERIFY_RECORD) == ASY_VERIFY_PASSED);
+    CHECK(state_of(&r->segments[1].findings, ASY_VERIFY_RECORD) == ASY_VERIFY_FAILED);
+    asy_buf_clear(&doc);
+    bundle_write(&doc, w, 4, 2);
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, &why));
+    check_states(&r->segments[0].findings, "+---+++-");
+    check_states(&r->segments[1].findings, "+++++++++--");
+    asy_buf_clear(&doc);
+    bundle_write(&doc, w, 3, 1);
+    char *object = strstr((char *)doc.p, "\"record\":{");
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, &why));
+    CHECK(object != NULL && state_of(&r->segments[0].findings, ASY_VERIFY_RECORD) ==
+                                ASY_VERIFY_FAILED); /* nothing was before it, as far as one sees */
+    asy_buf_clear(&doc);
+    w->recorded = false;
+    bundle_write(&doc, w, 2, 1);
+    w->recorded = true;
+    doc.n -= 2; /* of the list and the document */
+    CHECK_OK(asy_buf_add_str(&doc, ","));
+    asy_buf_clear(&changed);
+    struct asy_jw jw;
+    asy_jw_init(&jw, &changed);
+    bundle_put_segment(&jw, w, 3);
+    CHECK_OK(asy_jw_finish(&jw));
+    CHECK_OK(asy_buf_add_bytes(&doc, asy_buf_bytes(&changed)));
+    CHECK_OK(asy_buf_add_str(&doc, "]}"));
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, &why));
+    CHECK(r->good);
+    check_states(&r->segments[1].findings, "+++-+++++--");
+    struct asy_arena small;
+    asy_arena_init(&small, 64);
+    CHECK_ERR(asy_verify_receipt(r, &small, asy_buf_bytes(&doc), NULL, &why), ASY_ERR_TOO_LONG);
+    asy_arena_done(&small);
+
+    /* a receipt of a broken link covers a part of what was relayed */
+    w->tickets[0].receipt.finish = ASY_FINISH_LINK;
+    uint64_t all = w->tickets[0].receipt.out_tokens;
+    struct asy_hash prompt = bundle_hash("prompt", 0);
+    for (uint64_t n = 0; n <= all + 1; n++) {
+        w->tickets[0].receipt.out_tokens = n;
+        ids[bundle_ids(ids, 0)] = 9;
+        asy_output_digest(&w->tickets[0].receipt.output, &prompt, ids, n);
+        asy_buf_clear(&doc);
+        bundle_write(&doc, w, 0, 1);
+        CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, &why));
+        CHECK(state_of(&r->segments[0].findings, ASY_VERIFY_RECORD) ==
+              (n <= all ? ASY_VERIFY_PASSED : ASY_VERIFY_FAILED));
+    }
+    asy_arena_done(&arena);
+    asy_buf_done(&changed);
+    asy_buf_done(&doc);
+    asy_free(r);
+    asy_free(w);
+}
+
+/* What is said of a replay that nobody did yet. */
+static void test_replay_is_offered(void) {
+    struct bundle_world *w = bundle_new(2, 1, 3);
+    struct asy_verify_report *r = asy_alloc(sizeof *r);
+    struct asy_buf doc;
+    asy_buf_init(&doc, 1u << 20);
+    static const struct {
+        uint8_t tier;
+        bool recorded;
+        const char *text; /* NULL: nothing */
+    } cases[] = {
+        {ASY_TIER_AUDITED, false, NULL},
+        {ASY_TIER_FORMAT, true, "tier `format`"},
+        {ASY_TIER_AUDITED, true, "tier `audited`"},
+        {ASY_TIER_EXACT, false, "receipt ID --record"},
+        {ASY_TIER_EXACT, true, "verify --replay"},
+        {ASY_TIER_TEE, true, "tier `tee`"},
+        {9, true, "tier `unknown`"},
+    };
+    for (size_t i = 0; i < ASY_COUNT(cases); i++) {
+        w->tickets[0].terms.tier = cases[i].tier;
+        w->recorded = cases[i].recorded;
+        asy_buf_clear(&doc);
+        bundle_write(&doc, w, 0, 1);
+        CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, NULL));
+        const struct asy_verify_finding *f =
+            asy_verify_get(&r->segments[0].findings, ASY_VERIFY_REPLAY);
+        CHECK((f == NULL) == (cases[i].text == NULL));
+        CHECK(f == NULL ||
+              (f->state == ASY_VERIFY_ABSENT && strstr(f->text, cases[i].text) != NULL));
+    }
     asy_buf_done(&doc);
     asy_free(r);
     asy_free(w);
@@ -560,12 +764,16 @@ static void test_every_change(void) {
     struct asy_buf doc;
     asy_buf_init(&doc, 1u << 20);
     bundle_write(&doc, w, 2, 2); /* both paid */
-    change_all(&doc, &w->domain, false);
+    change_all(&doc, &w->domain, false, false);
+    asy_buf_clear(&doc);
+    w->recorded = true;
+    bundle_write(&doc, w, 2, 2);
+    change_all(&doc, &w->domain, false, true);
     asy_free(w);
     w = bundle_new(3, 5, 2);
     asy_buf_clear(&doc);
     bundle_write_lane(&doc, w);
-    change_all(&doc, &w->domain, true);
+    change_all(&doc, &w->domain, true, false);
     asy_buf_done(&doc);
     asy_free(w);
 }
@@ -592,17 +800,17 @@ static void test_limits(void) {
         asy_jw_end(&jw);
         asy_jw_end(&jw);
         CHECK_OK(asy_jw_finish(&jw));
-        CHECK_ERR(asy_verify_receipt(r, asy_buf_bytes(&doc), NULL, &why),
+        CHECK_ERR(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, &why),
                   n <= ASY_VERIFY_MAX_SEGMENTS ? ASY_OK : ASY_ERR_RANGE);
     }
     CHECK_STR(why.param, "segments");
-    CHECK_ERR(asy_verify_receipt(r, ASY_STR("[]"), NULL, &why), ASY_ERR_TYPE);
-    CHECK_ERR(asy_verify_receipt(r, ASY_STR("{"), NULL, &why), ASY_ERR_SYNTAX);
-    CHECK_ERR(asy_verify_receipt(r, (struct asy_bytes){0}, NULL, &why), ASY_ERR_SYNTAX);
-    CHECK_ERR(asy_verify_receipt(r, ASY_STR("{\"object\":\"batch\"}"), NULL, &why),
+    CHECK_ERR(asy_verify_receipt(r, NULL, ASY_STR("[]"), NULL, &why), ASY_ERR_TYPE);
+    CHECK_ERR(asy_verify_receipt(r, NULL, ASY_STR("{"), NULL, &why), ASY_ERR_SYNTAX);
+    CHECK_ERR(asy_verify_receipt(r, NULL, (struct asy_bytes){0}, NULL, &why), ASY_ERR_SYNTAX);
+    CHECK_ERR(asy_verify_receipt(r, NULL, ASY_STR("{\"object\":\"batch\"}"), NULL, &why),
               ASY_ERR_UNSUPPORTED);
     static const uint8_t one;
-    CHECK_ERR(asy_verify_receipt(r, asy_bytes_of(&one, ASY_VERIFY_MAX_DOC + 1), NULL, &why),
+    CHECK_ERR(asy_verify_receipt(r, NULL, asy_bytes_of(&one, ASY_VERIFY_MAX_DOC + 1), NULL, &why),
               ASY_ERR_TOO_LONG); /* refused before a byte is read */
     asy_buf_done(&doc);
     asy_free(r);
@@ -614,6 +822,8 @@ int main(void) {
     test_not_there_yet();
     test_lies();
     test_sampling();
+    test_record();
+    test_replay_is_offered();
     test_every_change();
     test_limits();
     return asy_test_end();
