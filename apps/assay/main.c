@@ -29,7 +29,7 @@ static const struct command commands[] = {
     {"job", "show one job", cmd_job},
     {"receipt", "fetch the receipt of a job", cmd_receipt},
     {"exact", "run and measure models of the exact engine", cmd_exact},
-    {"verify", "check a receipt or a settled lane, offline", cmd_verify},
+    {"verify", "check a receipt or a lane, offline; compute an answer again", cmd_verify},
     {"credit", "show what is left of your money", cmd_credit},
     {"usage", "show what you have used", cmd_usage},
     {"wallet", "make keys, sign spending caps, deposit, withdraw", cmd_wallet},
