@@ -205,10 +205,15 @@ static void row_piece(void *arg, uint32_t piece, uint32_t thread) {
     }
 }
 
+/* Sets rows_per_piece; returns how many pieces that makes. */
+static uint32_t cut_rows(struct asy_exact *x) {
+    x->rows_per_piece = (x->count + 4 * x->config.threads - 1) / (4 * x->config.threads);
+    return (x->count + x->rows_per_piece - 1) / x->rows_per_piece;
+}
+
 static void each_row(struct asy_exact *x, row_fn fn) {
     struct row_job job = {.x = x, .fn = fn};
-    x->rows_per_piece = (x->count + 4 * x->config.threads - 1) / (4 * x->config.threads);
-    pool_run(x->pool, row_piece, &job, (x->count + x->rows_per_piece - 1) / x->rows_per_piece);
+    pool_run(x->pool, row_piece, &job, cut_rows(x));
 }
 
 static void row_observe(struct asy_exact *x, uint32_t t, uint32_t thread) {
@@ -288,40 +293,45 @@ static void row_heads(struct asy_exact *x, uint32_t t, uint32_t thread) {
     }
 }
 
-/* Attention of one row's heads that share their keys. */
-static void attend(struct asy_exact *x, uint32_t t, uint32_t kv_head, uint32_t thread) {
+/* Attention of rows [from, to), by the heads that share one head of keys: neighbouring rows of a
+ * slot go together as far as one call takes them. */
+static void attend(struct asy_exact *x, uint32_t from, uint32_t to, uint32_t kv_head,
+                   uint32_t thread) {
     const struct asy_exact_info *i = &x->model->info;
-    const struct asy_exact_row *row = &x->rows[t];
-    uint32_t group = i->heads / i->kv_heads, first = 0;
-    if (x->layer->window && row->pos >= i->window) {
-        first = row->pos - i->window + 1;
-    }
-    struct kv kv = exact_kv_of(x, row->slot, x->layer_index, kv_head);
+    const uint32_t group = i->heads / i->kv_heads, last = (kv_head + 1) * group - 1;
     struct query queries[EXACT_QUERIES];
     uint32_t n = 0;
-    for (uint32_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
-        queries[n++] = (struct query){
-            .q = x->qkv + (size_t)t * qkv_stride(i) + h * i->head_dim,
-            .o = x->o + (size_t)t * queries_of(i) + h * i->head_dim,
-            .first = first,
-            .pos = row->pos,
-        };
-        if (n == EXACT_QUERIES || h + 1 == (kv_head + 1) * group) {
-            x->ops->attend(i->head_dim, &kv, queries, n, &x->scratch[thread]);
-            n = 0;
+    for (uint32_t t = from; t < to; t++) {
+        const struct asy_exact_row *row = &x->rows[t];
+        const bool windowed = x->layer->window && row->pos >= i->window;
+        const bool alone = t + 1 == to || x->rows[t + 1].slot != row->slot;
+        for (uint32_t h = kv_head * group; h <= last; h++) {
+            queries[n++] = (struct query){
+                .q = x->qkv + (size_t)t * qkv_stride(i) + (size_t)h * i->head_dim,
+                .o = x->o + (size_t)t * queries_of(i) + (size_t)h * i->head_dim,
+                .first = windowed ? row->pos - i->window + 1 : 0,
+                .pos = row->pos,
+            };
+            if (n == EXACT_QUERIES || (alone && h == last)) {
+                struct kv kv = exact_kv_of(x, row->slot, x->layer_index, kv_head);
+                x->ops->attend(i->head_dim, &kv, queries, n, &x->scratch[thread]);
+                n = 0;
+            }
         }
     }
 }
 
-static void attend_piece(void *arg, uint32_t piece, uint32_t thread) {
+static void attend_head_piece(void *arg, uint32_t piece, uint32_t thread) {
     struct asy_exact *x = arg;
-    uint32_t heads = x->model->info.kv_heads;
-    attend(x, piece / heads, piece % heads, thread);
+    uint32_t heads = x->model->info.kv_heads, t = piece / heads;
+    attend(x, t, t + 1, piece % heads, thread);
 }
 
-static void row_attend(struct asy_exact *x, uint32_t t, uint32_t thread) {
+static void attend_rows_piece(void *arg, uint32_t piece, uint32_t thread) {
+    struct asy_exact *x = arg;
+    uint32_t from = piece * x->rows_per_piece, to = from + x->rows_per_piece;
     for (uint32_t h = 0; h < x->model->info.kv_heads; h++) {
-        attend(x, t, h, thread);
+        attend(x, from, to < x->count ? to : x->count, h, thread);
     }
 }
 
@@ -398,9 +408,9 @@ static void run_layer(struct asy_exact *x, uint32_t index) {
         }
     }
     if (x->count >= 4 * x->config.threads) {
-        each_row(x, row_attend);
+        pool_run(x->pool, attend_rows_piece, x, cut_rows(x));
     } else {
-        pool_run(x->pool, attend_piece, x, x->count * i->kv_heads);
+        pool_run(x->pool, attend_head_piece, x, x->count * i->kv_heads);
     }
     observe(x, STAGE_ATTEND);
     each_row(x, row_out_quant);

@@ -30,8 +30,9 @@ enum { BLOCK = 256, COLUMNS = 64 };
 /* A wide row has two sums, of which 256 * sums[0] + sums[1] is the sum over its products. */
 typedef int32_t tile_sums[EXACT_TILE];
 static void sums_init(const struct linear *l, uint32_t first, tile_sums *ret_sums, uint32_t count);
-/* Adds the products of 4 * steps columns of a tile with `rows` rows. x: where these columns begin
- * in each part of each row. Weights go on behind this block, and will be wanted next. */
+/* Adds the products of 4 * steps columns of a tile, a multiple of 32, with `rows` rows. x: where
+ * these columns begin in each part of each row. Weights go on behind this block, and will be wanted
+ * next. */
 static void sums_add(const int8_t *w, uint32_t steps, const uint8_t *const *x, uint32_t rows,
                      bool wide, tile_sums *sums);
 /* Outputs [first, first + EXACT_TILE) of one row. */
@@ -111,7 +112,7 @@ static void op_linear(const struct linear *l, const struct quant *q, uint32_t co
             sums_init(l, n, sums, some * limbs);
             const int8_t *w = l->w + (size_t)n * l->cols;
             for (uint32_t b = 0, from = 0; b < blocks; b++) {
-                const uint32_t to = l->cols / 4 * (b + 1) / blocks * 4, cols = to - from;
+                const uint32_t to = l->cols / 32 * (b + 1) / blocks * 32, cols = to - from;
                 sums_add(w, cols / 4, x, some, l->wide, sums);
                 w += (size_t)cols * EXACT_TILE;
                 for (uint32_t j = 0; j < some * parts; j++) {
@@ -125,7 +126,7 @@ static void op_linear(const struct linear *l, const struct quant *q, uint32_t co
         }
     }
 }
-static_assert(ASY_EXACT_MAX_INNER / 4 * (ASY_EXACT_MAX_INNER / BLOCK) <= UINT32_MAX,
+static_assert(ASY_EXACT_MAX_INNER / 32 * (ASY_EXACT_MAX_INNER / BLOCK) <= UINT32_MAX,
               "where a block ends");
 
 /* ---- attention ---- */

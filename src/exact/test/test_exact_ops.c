@@ -200,17 +200,16 @@ static void linear(uint32_t n_rows, uint32_t cols, uint32_t count, bool wide, bo
     const int32_t side = sign();
     for (uint32_t n = 0; n < n_rows; n++) {
         for (uint32_t k = 0; k < cols; k++) {
-            int32_t value = (int32_t)below(255) - 127;
-            if (extreme) {
-                value = alternate && k % 2 == 1 ? -127 * side : 127 * side;
-            }
+            const int32_t value = !extreme                  ? (int32_t)below(255) - 127
+                                  : alternate && k % 2 == 1 ? -127 * side
+                                                            : 127 * side;
             w[weight_at(cols, n, k)] = (int8_t)value;
             sums[n] += value;
         }
         m[n] = (int16_t)(below(20) == 0 ? 0 : extreme ? 32767 : between(1 << 14, (1 << 15) - 1));
         /* mostly such that outputs have some bits, sometimes beyond every clamp */
         const uint32_t kind = below(24);
-        s[n] = kind == 0 ? INT16_MIN : kind == 1 ? INT16_MAX : (int16_t)((int32_t)below(71) - 10);
+        s[n] = kind == 0 ? INT16_MIN : kind == 1 ? INT16_MAX : (int16_t)((int32_t)below(80) - 10);
         bias[n] = below(4) == 0 ? sign() * EXACT_CAP : number(between(1, 30));
     }
     const struct linear l = {.rows = n_rows,
@@ -266,13 +265,13 @@ static void linears(void) {
     for (size_t i = 0; i < ASY_COUNT(cols); i++) {
         for (int wide = 0; wide < 2; wide++) {
             linear(64, cols[i], between(1, 3), wide, false);
-            linear(1, cols[i], 1, wide, true);
+            linear(64, cols[i], 1, wide, true);
         }
     }
-    linear(1, 2048, 13, true, true);
-    linear(1, 2048, 13, false, true);
-    linear(1, ASY_EXACT_MAX_INNER, 1, false, true);
-    linear(1, ASY_EXACT_MAX_INNER, 1, true, true);
+    linear(64, 2048, 13, true, true);
+    linear(64, 2048, 13, false, true);
+    linear(64, ASY_EXACT_MAX_INNER, 1, false, true);
+    linear(64, ASY_EXACT_MAX_INNER, 1, true, true);
 }
 
 /* ---- attention ---- */
