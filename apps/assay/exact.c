@@ -219,6 +219,9 @@ int cmd_exact(int argc, char **argv) {
         usage(stdout);
         return 0;
     }
+    if (argc > 1) {
+        return client_usage("exact", "there is no command `%s`", argv[1]);
+    }
     usage(stderr);
     return 2;
 }
