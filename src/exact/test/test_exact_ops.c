@@ -332,7 +332,7 @@ static void put_random(struct cache *c, uint32_t count) {
     int32_t level = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (i % EXACT_BLOCK == 0) {
-            level = side << (below(3) == 0 ? 0 : between(27, 29));
+            level = side * (1 << (below(3) == 0 ? 0 : between(27, 29)));
         }
         numbers(k, c->head_dim);
         numbers(v, c->head_dim);
