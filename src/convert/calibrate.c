@@ -8,11 +8,12 @@ static int32_t max_abs(int32_t max, int32_t v) {
     return a > max ? a : max;
 }
 
-/* arg: struct maxima [threads] */
+/* arg: struct energies [threads] */
 static void look(void *arg, enum asy_exact_point point, uint32_t layer, uint32_t row,
                  const int32_t *values, uint32_t count, uint32_t thread) {
-    struct maxima *m = (struct maxima *)arg + thread;
-    int32_t *to = NULL, most = 0;
+    struct energies *m = (struct energies *)arg + thread;
+    asy_u128 *to = NULL;
+    int32_t most = 0;
     (void)row;
     switch (point) {
     case ASY_EXACT_AT_ATTN_NORM:
@@ -43,7 +44,7 @@ static void look(void *arg, enum asy_exact_point point, uint32_t layer, uint32_t
         most = max_abs(most, values[i]);
     }
     for (uint32_t i = 0; to != NULL && i < count; i++) {
-        to[i] = max_abs(to[i], values[i]);
+        to[i] += (uint64_t)((int64_t)values[i] * values[i]);
     }
     for (uint32_t i = 0; most == CAP && i < count; i++) {
         m->saturated += values[i] == CAP || values[i] == -CAP;
@@ -75,12 +76,12 @@ static enum asy_err run(struct asy_exact *x, const struct asy_windows *w,
     return ASY_OK;
 }
 
-static void maxima_init(struct maxima *m, const struct asy_exact_info *i) {
+static void energies_init(struct energies *m, const struct asy_exact_info *i) {
     size_t layers = i->layers;
-    *m = (struct maxima){.dim = i->dim,
-                         .heads = (i->heads + 2 * i->kv_heads) * i->head_dim,
-                         .out = i->heads * i->head_dim,
-                         .inner = i->inner};
+    *m = (struct energies){.dim = i->dim,
+                           .heads = (i->heads + 2 * i->kv_heads) * i->head_dim,
+                           .out = i->heads * i->head_dim,
+                           .inner = i->inner};
     m->attn_norm = asy_alloc(layers * m->dim * sizeof *m->attn_norm);
     m->head = asy_alloc(layers * m->heads * sizeof *m->head);
     m->attention = asy_alloc(layers * m->out * sizeof *m->attention);
@@ -88,32 +89,32 @@ static void maxima_init(struct maxima *m, const struct asy_exact_info *i) {
     m->gated = asy_alloc(layers * m->inner * sizeof *m->gated);
 }
 
-void maxima_done(struct maxima *m) {
+void energies_done(struct energies *m) {
     asy_free(m->attn_norm);
     asy_free(m->head);
     asy_free(m->attention);
     asy_free(m->ffn_norm);
     asy_free(m->gated);
-    *m = (struct maxima){0};
+    *m = (struct energies){0};
 }
 
-static void merge(int32_t *to, const int32_t *from, size_t count) {
+static void merge(asy_u128 *to, const asy_u128 *from, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        to[i] = max_abs(to[i], from[i]);
+        to[i] += from[i];
     }
 }
 
-static void maxima_merge(struct maxima *to, const struct maxima *from, size_t layers) {
+static void energies_merge(struct energies *to, const struct energies *from, size_t layers) {
     merge(to->attn_norm, from->attn_norm, layers * to->dim);
     merge(to->head, from->head, layers * to->heads);
     merge(to->attention, from->attention, layers * to->out);
     merge(to->ffn_norm, from->ffn_norm, layers * to->dim);
     merge(to->gated, from->gated, layers * to->inner);
-    merge(&to->residual, &from->residual, 1);
+    to->residual = max_abs(to->residual, from->residual);
     to->saturated += from->saturated;
 }
 
-enum asy_err calibrate(struct maxima *ret_m, const struct asy_exact_model *model,
+enum asy_err calibrate(struct energies *ret_e, const struct asy_exact_model *model,
                        const struct asy_windows *w, const struct asy_convert_options *o,
                        const char *stage, struct asy_why *reterr_why) {
     const struct asy_exact_info *i = asy_exact_model_info(model);
@@ -125,22 +126,22 @@ enum asy_err calibrate(struct maxima *ret_m, const struct asy_exact_model *model
                                       .logits_rows = 1};
     struct asy_exact *x;
     ASY_TRY(asy_exact_new(&x, model, &config, reterr_why));
-    struct maxima *m = asy_alloc(config.threads * sizeof *m);
+    struct energies *m = asy_alloc(config.threads * sizeof *m);
     for (uint32_t t = 0; t < config.threads; t++) {
-        maxima_init(&m[t], i);
+        energies_init(&m[t], i);
     }
     struct asy_exact_watch *watch = asy_exact_watch_new(x, look, m);
     enum asy_err err = run(x, w, o, stage);
     asy_exact_watch_free(watch);
     asy_exact_free(x);
     for (uint32_t t = 1; t < config.threads; t++) {
-        maxima_merge(&m[0], &m[t], i->layers);
-        maxima_done(&m[t]);
+        energies_merge(&m[0], &m[t], i->layers);
+        energies_done(&m[t]);
     }
-    *ret_m = m[0];
+    *ret_e = m[0];
     asy_free(m);
     if (err != ASY_OK) {
-        maxima_done(ret_m);
+        energies_done(ret_e);
         return asy_why_set(reterr_why, err, NULL, "the text has a token that the model lacks");
     }
     return ASY_OK;

@@ -56,7 +56,8 @@ static void output_done(struct output *o) {
 
 /* Writes a model file by a recipe to path, and leaves it mapped. */
 static enum asy_err write_model(struct job *j, struct output *ret, const char *path,
-                                const struct recipe *r, const struct maxima *m, const char *stage) {
+                                const struct recipe *r, const struct energies *m,
+                                const char *stage) {
     struct asy_exact_shape *shape = asy_alloc(sizeof *shape);
     struct asy_exact_writer *writer;
     struct output out = {0};
@@ -88,8 +89,9 @@ static enum asy_err write_model(struct job *j, struct output *ret, const char *p
     return ASY_OK;
 }
 
-static enum asy_err run_model(struct job *j, struct maxima *ret_m, struct asy_exact_info *ret_info,
-                              const struct output *o, uint32_t windows, const char *stage) {
+static enum asy_err run_model(struct job *j, struct energies *ret_m,
+                              struct asy_exact_info *ret_info, const struct output *o,
+                              uint32_t windows, const char *stage) {
     struct asy_exact_model *model;
     struct asy_windows w = j->windows;
     w.count = windows < w.count ? windows : w.count;
@@ -102,12 +104,12 @@ static enum asy_err run_model(struct job *j, struct maxima *ret_m, struct asy_ex
 
 /* Writes a model and runs the text; where the residual has less than twofold headroom, once more
  * with a coarser unit. */
-static enum asy_err settle(struct job *j, struct output *ret, struct maxima *ret_m,
+static enum asy_err settle(struct job *j, struct output *ret, struct energies *ret_m,
                            struct asy_exact_info *ret_info, const char *path, struct recipe *r,
-                           const struct maxima *m, const char *const stages[2]) {
+                           const struct energies *m, const char *const stages[2]) {
     for (;;) {
         struct output out;
-        struct maxima seen;
+        struct energies seen;
         ASY_TRY(write_model(j, &out, path, r, m, stages[0]));
         /* a folded model is not run on all of the text again: its residual is the plain one's */
         enum asy_err err =
@@ -122,7 +124,7 @@ static enum asy_err settle(struct job *j, struct output *ret, struct maxima *ret
             return ASY_OK;
         }
         output_done(&out);
-        maxima_done(&seen);
+        energies_done(&seen);
         if (r->bits_fixed || r->residual_bits <= LEAST_BITS) {
             return asy_why_set(j->why, ASY_ERR_OVERFLOW, "residual-bits",
                                "the residual comes too near to its cap: with unit 2^-%u it has "
@@ -153,7 +155,7 @@ static enum asy_err make(struct job *j, struct asy_convert_result *ret, const ch
     static const char *const plain_stages[2] = {"writing the plain model", "calibrating"};
     static const char *const stages[2] = {"writing the model", "checking"};
     struct recipe *r = asy_alloc(sizeof *r), *plain = asy_alloc(sizeof *plain);
-    struct maxima m = {0}, seen = {0};
+    struct energies m = {0}, seen = {0};
     struct output out = {0};
     struct asy_exact_info info = {0};
     enum asy_err err = recipe_make(r, &j->source, j->options, j->why);
@@ -180,8 +182,8 @@ static enum asy_err make(struct job *j, struct asy_convert_result *ret, const ch
         recipe_format(ret->recipe, r, &j->source);
     }
     output_done(&out);
-    maxima_done(&m);
-    maxima_done(&seen);
+    energies_done(&m);
+    energies_done(&seen);
     asy_free(r);
     asy_free(plain);
     return err;

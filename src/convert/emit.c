@@ -21,12 +21,12 @@ struct emit {
     struct asy_exact_writer *writer;
     const struct source *s;
     const struct recipe *r;
-    const struct maxima *m;
+    const struct energies *m;
     struct asy_why *why;
-    float *row;   /* [most columns] */
-    int8_t *q;    /* the same */
-    double *col;  /* the same: factors of columns */
-    double *most; /* the same: maxima of columns */
+    float *row;    /* [most columns] */
+    int8_t *q;     /* the same */
+    double *col;   /* the same: factors of columns */
+    double *x, *w; /* the same: energies of an input's channels, and of the columns behind it */
     int32_t *gain;
     float *vector;
     /* Scales of the layer at hand; 1 where nothing is folded. */
@@ -124,15 +124,15 @@ static enum asy_err put_rows(struct emit *e, const struct rows *r) {
     return err;
 }
 
-/* The largest number of each column over some rows, their factors included. */
-static enum asy_err column_maxima(struct emit *e, const struct rows *r) {
+/* Adds the squares of each column over some rows, their factors included, to e->w. */
+static enum asy_err add_columns(struct emit *e, const struct rows *r) {
     for (uint32_t n = 0; n < r->count; n++) {
         double factor = factor_of(r, n);
         ASY_TRY(source_row(e->s, e->row, r->weight, r->rotated && e->s->neox ? in_file(e->s, n) : n,
                            e->why));
         for (uint32_t k = 0; k < r->cols; k++) {
-            double w = fabs((double)e->row[k] * factor);
-            e->most[k] = w > e->most[k] ? w : e->most[k];
+            double w = (double)e->row[k] * factor;
+            e->w[k] += w * w;
         }
     }
     return ASY_OK;
@@ -140,24 +140,46 @@ static enum asy_err column_maxima(struct emit *e, const struct rows *r) {
 
 /* ---- folding ---- */
 
-static double at_least(double x, double floor) { return x > floor ? x : floor; }
+/* A thousandth of the mean is as good as nothing. */
+static void raise_small(double *v, size_t count) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += v[i];
+    }
+    double least = sum > 0 ? ldexp(sum / (double)count, -20) : 1;
+    for (size_t i = 0; i < count; i++) {
+        v[i] = v[i] > least ? v[i] : least;
+    }
+}
 
-/* sqrt(x / w): half of the range of x goes into w. */
-static double smooth(double x, double w, double floor) {
-    return sqrt(at_least(x, floor) / at_least(w, floor));
+/* What an input's channels are divided by, and the columns behind them multiplied with, from the
+ * energies e->x and e->w. With 8 bits each, errors are least near the square root of the ratio of
+ * their lengths; where the input has 16, only the weights' count, and the fourth root is best. */
+static void make_scales(struct emit *e, double *ret, size_t count, bool wide) {
+    raise_small(e->x, count);
+    raise_small(e->w, count);
+    for (size_t i = 0; i < count; i++) {
+        double root = sqrt(sqrt(e->x[i] / e->w[i]));
+        ret[i] = wide ? sqrt(root) : root;
+    }
+    convert_normalise(ret, count);
+}
+
+static bool wide(const struct emit *e, uint32_t l, enum asy_exact_linear linear) {
+    return e->r->wide[l] >> linear & 1;
 }
 
 static enum asy_err fold_down(struct emit *e, uint32_t l) {
     const struct source *s = e->s;
-    const int32_t *x = e->m->gated + (size_t)l * s->inner;
+    const asy_u128 *x = e->m->gated + (size_t)l * s->inner;
     struct rows down = {
         .weight = &s->layer[l].weight[DOWN], .count = s->dim, .cols = s->inner, .factor = 1};
-    fill(e->most, s->inner, 0);
-    ASY_TRY(column_maxima(e, &down));
+    fill(e->w, s->inner, 0);
+    ASY_TRY(add_columns(e, &down));
     for (uint32_t k = 0; k < s->inner; k++) {
-        e->gated[k] = smooth(ldexp((double)x[k], -UNIT), e->most[k], 1e-4);
+        e->x[k] = (double)x[k];
     }
-    convert_normalise(e->gated, s->inner);
+    make_scales(e, e->gated, s->inner, wide(e, l, ASY_EXACT_DOWN));
     return ASY_OK;
 }
 
@@ -165,21 +187,24 @@ static enum asy_err fold_down(struct emit *e, uint32_t l) {
 static enum asy_err fold_out(struct emit *e, uint32_t l) {
     const struct source *s = e->s;
     uint32_t hd = s->head_dim, group = s->heads / s->kv_heads;
-    const int32_t *x = e->m->attention + (size_t)l * queries_of(s);
+    const asy_u128 *x = e->m->attention + (size_t)l * queries_of(s);
     struct rows out = {
         .weight = &s->layer[l].weight[OUT], .count = s->dim, .cols = queries_of(s), .factor = 1};
-    fill(e->most, queries_of(s), 0);
-    ASY_TRY(column_maxima(e, &out));
+    fill(e->w, queries_of(s), 0);
+    ASY_TRY(add_columns(e, &out));
     for (uint32_t k = 0; k < keys_of(s); k++) {
-        double most_x = 0, most_w = 0;
+        asy_u128 sum_x = 0;
+        double sum_w = 0;
         for (uint32_t g = 0; g < group; g++) {
             uint32_t i = (k / hd * group + g) * hd + k % hd;
-            most_x = at_least(ldexp((double)x[i], -UNIT), most_x);
-            most_w = at_least(e->most[i], most_w);
+            sum_x += x[i];
+            sum_w += e->w[i];
         }
-        e->value[k] = smooth(most_x, most_w, 1e-4);
+        /* no index above was smaller than k: what is overwritten is not needed any more */
+        e->x[k] = (double)sum_x;
+        e->w[k] = sum_w;
     }
-    convert_normalise(e->value, keys_of(s));
+    make_scales(e, e->value, keys_of(s), wide(e, l, ASY_EXACT_OUT));
     return ASY_OK;
 }
 
@@ -187,38 +212,34 @@ static enum asy_err fold_out(struct emit *e, uint32_t l) {
  * their gain is one for all. */
 static void fold_balance(struct emit *e, uint32_t l) {
     const struct source *s = e->s;
-    uint32_t hd = s->head_dim, group = s->heads / s->kv_heads, pairs = hd / 2;
-    const int32_t *q = e->m->head + (size_t)l * e->m->heads, *k = q + queries_of(s);
-    for (uint32_t head = 0; head < s->kv_heads; head++) {
-        for (uint32_t i = 0; i < pairs; i++) {
-            double most_q = 0, most_k = 0;
-            for (uint32_t other = 0; other < s->kv_heads; other++) {
-                if (other != head && !s->qk_norms) {
-                    continue;
-                }
-                for (uint32_t c = 0; c < 2; c++) {
-                    most_k = at_least((double)k[other * hd + 2 * i + c], most_k);
-                    for (uint32_t g = 0; g < group; g++) {
-                        const int32_t *h = q + (other * group + g) * hd;
-                        most_q = at_least((double)h[2 * i + c], most_q);
-                    }
+    uint32_t hd = s->head_dim, group = s->heads / s->kv_heads;
+    const asy_u128 *q = e->m->head + (size_t)l * e->m->heads, *k = q + queries_of(s);
+    for (uint32_t n = 0; n < keys_of(s); n++) {
+        asy_u128 sum_q = 0, sum_k = 0;
+        for (uint32_t head = 0; head < s->kv_heads; head++) {
+            if (head != n / hd && !s->qk_norms) {
+                continue;
+            }
+            for (uint32_t c = 0; c < 2; c++) {
+                uint32_t i = n % hd / 2 * 2 + c;
+                sum_k += k[head * hd + i];
+                for (uint32_t g = 0; g < group; g++) {
+                    sum_q += q[(head * group + g) * hd + i];
                 }
             }
-            double scale = smooth(ldexp(most_k, -UNIT), ldexp(most_q, -UNIT), 1e-3);
-            e->pair[head * hd + 2 * i] = scale;
-            e->pair[head * hd + 2 * i + 1] = scale;
         }
+        e->x[n] = (double)sum_k;
+        e->w[n] = (double)sum_q;
     }
-    convert_normalise(e->pair, keys_of(s));
+    make_scales(e, e->pair, keys_of(s), false);
 }
 
-/* Scales of a norm's outputs, from e->most: the maxima of the columns behind it. */
-static void fold_norm(struct emit *e, const int32_t *x, int gain_shift) {
-    double unit = ldexp(sqrt((double)e->s->dim), -7 - gain_shift);
+/* Scales of a norm's outputs; e->w has the columns behind it. */
+static void fold_norm(struct emit *e, const asy_u128 *x, bool is_wide) {
     for (uint32_t i = 0; i < e->s->dim; i++) {
-        double scale = smooth((double)x[i] * unit, e->most[i], 1e-5);
-        e->norm[i] = scale < 1e-3 ? 1e-3 : scale > 1e3 ? 1e3 : scale;
+        e->x[i] = (double)x[i];
     }
+    make_scales(e, e->norm, e->s->dim, is_wide);
 }
 
 /* ---- norms ---- */
@@ -227,7 +248,7 @@ static void fold_norm(struct emit *e, const int32_t *x, int gain_shift) {
 static int make_gain(struct emit *e, const double *v, uint32_t count) {
     double max = 0;
     for (uint32_t i = 0; i < count; i++) {
-        max = at_least(fabs(v[i]), max);
+        max = fabs(v[i]) > max ? fabs(v[i]) : max;
     }
     int shift = max > 0 ? convert_gain_shift(max) : 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -291,10 +312,6 @@ static enum asy_err put_out_norm(struct emit *e, enum asy_exact_norm norm, uint3
 
 /* ---- layers ---- */
 
-static bool wide(const struct emit *e, uint32_t l, enum asy_exact_linear linear) {
-    return e->r->wide[l] >> linear & 1;
-}
-
 static enum asy_err emit_attention(struct emit *e, uint32_t l) {
     const struct source *s = e->s;
     const struct source_layer *y = &s->layer[l];
@@ -346,16 +363,12 @@ static enum asy_err emit_attention(struct emit *e, uint32_t l) {
         err = source_vector(s, e->vector, &y->attn_norm, s->dim, e->why);
     }
     if (err == ASY_OK && (e->r->fold & FOLD_NORMS)) {
-        double max = 0;
-        for (uint32_t i = 0; i < s->dim; i++) {
-            max = at_least(fabs((double)e->vector[i]), max);
-        }
-        fill(e->most, s->dim, 0);
         const struct rows *all[3] = {&q, &k, &v};
+        fill(e->w, s->dim, 0);
         for (int i = 0; i < 3 && err == ASY_OK; i++) {
-            err = column_maxima(e, all[i]);
+            err = add_columns(e, all[i]);
         }
-        fold_norm(e, e->m->attn_norm + (size_t)l * s->dim, max > 0 ? convert_gain_shift(max) : 0);
+        fold_norm(e, e->m->attn_norm + (size_t)l * s->dim, wide(e, l, ASY_EXACT_QKV));
     }
     int shift = err == ASY_OK ? put_quant_norm(e, ASY_EXACT_NORM_ATTN, l) : 0;
     q.constant =
@@ -427,14 +440,10 @@ static enum asy_err emit_feed_forward(struct emit *e, uint32_t l) {
     up.divide = true;
     ASY_TRY(source_vector(s, e->vector, &y->ffn_norm, s->dim, e->why));
     if (e->r->fold & FOLD_NORMS) {
-        double max = 0;
-        for (uint32_t i = 0; i < s->dim; i++) {
-            max = at_least(fabs((double)e->vector[i]), max);
-        }
-        fill(e->most, s->dim, 0);
-        ASY_TRY(column_maxima(e, &gate));
-        ASY_TRY(column_maxima(e, &up));
-        fold_norm(e, e->m->ffn_norm + (size_t)l * s->dim, max > 0 ? convert_gain_shift(max) : 0);
+        fill(e->w, s->dim, 0);
+        ASY_TRY(add_columns(e, &gate));
+        ASY_TRY(add_columns(e, &up));
+        fold_norm(e, e->m->ffn_norm + (size_t)l * s->dim, wide(e, l, ASY_EXACT_GATE_UP));
     }
     int shift = put_quant_norm(e, ASY_EXACT_NORM_FFN, l);
     gate.constant = ldexp(sqrt((double)s->dim), 8 - shift + UNIT) /
@@ -562,7 +571,7 @@ static void tell(const struct asy_convert_options *o, const char *stage, uint64_
 }
 
 enum asy_err emit(struct asy_exact_writer *w, const struct source *s, const struct recipe *r,
-                  const struct maxima *m, const struct asy_convert_options *o, const char *stage,
+                  const struct energies *m, const struct asy_convert_options *o, const char *stage,
                   struct asy_why *reterr_why) {
     ASY_ASSERT(m != NULL || r->fold == 0);
     size_t most = s->dim > s->inner ? s->dim : s->inner;
@@ -575,7 +584,8 @@ enum asy_err emit(struct asy_exact_writer *w, const struct source *s, const stru
                      .row = asy_alloc(most * sizeof *e.row),
                      .q = asy_alloc(most * sizeof *e.q),
                      .col = asy_alloc(most * sizeof *e.col),
-                     .most = asy_alloc(most * sizeof *e.most),
+                     .x = asy_alloc(most * sizeof *e.x),
+                     .w = asy_alloc(most * sizeof *e.w),
                      .gain = asy_alloc(most * sizeof *e.gain),
                      .vector = asy_alloc(most * sizeof *e.vector),
                      .norm = asy_alloc(most * sizeof *e.norm),
@@ -601,7 +611,8 @@ enum asy_err emit(struct asy_exact_writer *w, const struct source *s, const stru
     asy_free(e.row);
     asy_free(e.q);
     asy_free(e.col);
-    asy_free(e.most);
+    asy_free(e.x);
+    asy_free(e.w);
     asy_free(e.gain);
     asy_free(e.vector);
     asy_free(e.norm);
