@@ -255,6 +255,29 @@ def features_are_refused_by_name(_):
 
 
 @case
+def damaged_files_are_refused(_):
+    """Bytes changed in the keys of the architecture or in the list of tensors: a model or an error, never a crash."""
+    path = models.Model("qwen2", layers=1, bias=("attn_q",)).write(file("whole.gguf"))
+    with open(path, "rb") as f:
+        whole = f.read()
+    random = np.random.default_rng(13)
+    first, last = whole.index(b"qwen2.context_length"), whole.index(b"tokenizer.ggml.model")
+    tensors = whole.index(b"token_embd.weight")
+    statuses = []
+    for n in range(80):
+        damaged = bytearray(whole)
+        at = random.integers(first, last) if n % 2 else random.integers(tensors - 8, tensors + 900)
+        damaged[at] = random.integers(0, 256)
+        with open(file("damaged.gguf"), "wb") as f:
+            f.write(damaged)
+        done = subprocess.run([ASSAY, "models", "convert", file("damaged.gguf"), file("damaged.exact"), "--calibrate-tokens", "32",
+                               "--fold", "none"], capture_output=True, timeout=60 * PATIENCE, check=False)
+        assert done.returncode in (0, 1), (at, damaged[at], done)
+        statuses.append(done.returncode)
+    assert statuses.count(1) > 20, statuses
+
+
+@case
 def the_unit_makes_room(_):
     m = models.Model("llama", layers=2, tied=False)
     m.tensors["token_embd.weight"] = m.tensors["token_embd.weight"] * 2.0 ** 8  # beyond what unit 2^-14 can hold

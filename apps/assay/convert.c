@@ -9,6 +9,8 @@
 struct settings {
     struct exact_options run;
     const char *from, *to, *calibrate;
+    char *const *models; /* of a report; NULL: `to` alone */
+    uint32_t model_count;
     const char *out; /* folder of the report; NULL: none */
     const char *types;
     bool any_source;
@@ -17,7 +19,7 @@ struct settings {
 
 /* ---- report ---------------------------------------------------------------------------------- */
 
-enum { MAX_TYPES = 4, REPORT_LEN = 1u << 20 };
+enum { MAX_TYPES = 4, MAX_MODELS = 16, REPORT_LEN = 1u << 20 };
 
 /* "Q8_0,Q4_0" */
 static bool split_types(char *text, const char *ret_types[MAX_TYPES + 1]) {
@@ -46,7 +48,7 @@ static enum asy_err write_one(const char *dir, const char *name, const struct as
 
 static enum asy_err write_report(const struct settings *s, const struct asy_report *r,
                                  struct asy_why *why) {
-    const char *slash = strrchr(s->to, '/');
+    const char *slash = strrchr(s->from, '/');
     struct asy_buf text, json, svg;
     asy_buf_init(&text, REPORT_LEN);
     asy_buf_init(&json, REPORT_LEN);
@@ -56,10 +58,10 @@ static enum asy_err write_report(const struct settings *s, const struct asy_repo
         err = asy_report_json(&json, r);
     }
     if (err == ASY_OK) {
-        err = asy_report_svg(&svg, r, slash != NULL ? slash + 1 : s->to);
+        err = asy_report_svg(&svg, r, slash != NULL ? slash + 1 : s->from);
     }
     if (err == ASY_OK && s->out != NULL) {
-        (void)mkdir(s->out, 0777); /* it may be there; if it cannot be, writing says so */
+        (void)mkdir(s->out, 0777); /* it may be there; if it cannot be made, writing says so */
         err = write_one(s->out, "report.txt", &text, why);
     }
     if (err == ASY_OK && s->out != NULL) {
@@ -77,11 +79,19 @@ static enum asy_err write_report(const struct settings *s, const struct asy_repo
     return err;
 }
 
+/* The name of a model in a report: its file's, without an ending. */
+static void model_name(char ret[40], const char *path) {
+    const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
+    const char *dot = strrchr(base, '.');
+    (void)snprintf(ret, 40, "%.*s", dot != NULL ? (int)(dot - base) : 39, base);
+}
+
 static enum asy_err report(const struct settings *s, const struct asy_llama *llama,
                            struct asy_why *why) {
-    char types[64];
+    char types[64], names[MAX_MODELS][40];
     const char *list[MAX_TYPES + 1], *temp = getenv("TMPDIR");
-    struct exact_model m;
+    struct exact_model m[MAX_MODELS] = {0};
+    struct asy_report_exact models[MAX_MODELS];
     struct asy_windows w = {0};
     struct asy_report r;
     struct asy_report_config config = {.run = {.kernel = s->run.kernel,
@@ -92,16 +102,24 @@ static enum asy_err report(const struct settings *s, const struct asy_llama *lla
                                        .temp = temp != NULL && *temp != '\0' ? temp : "/tmp",
                                        .types = list,
                                        .any_source = s->any_source};
+    uint32_t count = s->models != NULL ? s->model_count : 1;
+    enum asy_err err = ASY_OK;
     (void)snprintf(types, sizeof types, "%s", s->types);
     if (!split_types(types, list)) {
         return asy_why_set(why, ASY_ERR_TOO_LONG, "--types", "at most %d", MAX_TYPES);
     }
-    enum asy_err err = exact_model_open(&m, s->to, why);
-    if (err == ASY_OK) {
-        err = exact_windows(&w, llama, m.model, &s->run, why);
+    for (uint32_t i = 0; i < count && err == ASY_OK; i++) {
+        const char *path = s->models != NULL ? s->models[i] : s->to;
+        err = exact_model_open(&m[i], path, why);
+        model_name(names[i], path);
+        models[i] = (struct asy_report_exact){
+            .name = names[i], .model = m[i].model, .file_len = m[i].file.n};
     }
     if (err == ASY_OK) {
-        err = asy_report_make(&r, llama, s->from, m.model, m.file.n, &w, &config, why);
+        err = exact_windows(&w, llama, m[0].model, &s->run, why);
+    }
+    if (err == ASY_OK) {
+        err = asy_report_make(&r, llama, s->from, models, count, &w, &config, why);
         exact_progress_end();
     }
     if (err == ASY_OK) {
@@ -109,7 +127,9 @@ static enum asy_err report(const struct settings *s, const struct asy_llama *lla
         asy_report_done(&r);
     }
     asy_windows_done(&w);
-    exact_model_close(&m);
+    for (uint32_t i = 0; i < count; i++) {
+        exact_model_close(&m[i]);
+    }
     return err;
 }
 
@@ -119,8 +139,8 @@ static enum asy_err report(const struct settings *s, const struct asy_llama *lla
 
 int cmd_models_report(int argc, char **argv) {
     static const char help[] =
-        "usage: assay models report IN.gguf MODEL [--out DIR] [...]\n\n"
-        "Measures a model of the exact engine beside the float model that it was made from, and\n"
+        "usage: assay models report IN.gguf MODEL [MODEL ...] [--out DIR] [...]\n\n"
+        "Measures models of the exact engine beside the float model that they were made from, and\n"
         "beside llama.cpp's own quantisations of that: perplexity with standard errors, how often\n"
         "the same token comes out on top, and where in the layers differences arise. Files with\n"
         "float weights are made in TMPDIR, and removed again.\n\n"
@@ -156,11 +176,13 @@ int cmd_models_report(int argc, char **argv) {
             return i == OPT_HELP ? 0 : 2;
         }
     }
-    if (argc - optind != 2) {
-        return client_usage(name, "it takes the GGUF file and the model");
+    if (argc - optind < 2 || argc - optind > 1 + MAX_MODELS) {
+        return client_usage(name, "it takes the GGUF file and 1 to %d models", MAX_MODELS);
     }
     s.from = argv[optind];
     s.to = argv[optind + 1];
+    s.models = argv + optind + 1;
+    s.model_count = (uint32_t)(argc - optind - 1);
     enum asy_err err = exact_llama(&llama, &why);
     if (err == ASY_OK) {
         err = report(&s, llama, &why);

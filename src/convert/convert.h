@@ -142,21 +142,21 @@ struct asy_measure_difference asy_measure_compare(const struct asy_measure *m,
 
 /* ---- report ---------------------------------------------------------------------------------- */
 
-#define ASY_REPORT_MAX_MODELS 6u
+#define ASY_REPORT_MAX_MODELS 24u
 
 struct asy_report_model {
-    char name[16]; /* "float", "exact", or llama.cpp's number format */
+    char name[40]; /* "float", the caller's, or llama.cpp's number format */
     uint64_t file_len;
     struct asy_measure_mean mean;
     struct asy_measure_difference difference; /* to the float model */
     double cpu_ms;                            /* per token: prefill with the logits of all */
 };
-/* A model of the exact engine beside the float model that it was made from, and beside llama.cpp's
- * own quantisations of that. */
+/* Models of the exact engine beside the float model that they were made from, and beside
+ * llama.cpp's own quantisations of that. */
 struct asy_report {
-    struct asy_report_model models[ASY_REPORT_MAX_MODELS]; /* float, exact, others */
-    uint32_t count, windows, window;
-    /* A closer look at the beginning of the first windows. */
+    struct asy_report_model models[ASY_REPORT_MAX_MODELS]; /* float, the exact ones, others */
+    uint32_t count, exact_count, windows, window;
+    /* A closer look at the first exact model, and the beginning of the first windows. */
     uint32_t close_tokens;
     double correlation; /* of a token's logits with those of the float model: the mean */
     double least_correlation;
@@ -171,13 +171,19 @@ struct asy_report_config {
     struct asy_measure_config run;
     const char *temp;         /* folder for float and quantised files, which are removed again */
     const char *const *types; /* of llama.cpp: "Q8_0", "Q4_0", "Q4_K_M"; ends with NULL */
-    bool any_source;          /* gguf need not be the file that model was made from */
+    bool any_source;          /* gguf need not be the file that the models were made from */
 };
-/* in:     gguf: path of the file that model was made from
- * errors: MISMATCH it was made from another; of the functions above; IO */
+struct asy_report_exact {
+    const char *name; /* for the report */
+    const struct asy_exact_model *model;
+    uint64_t file_len;
+};
+/* in:     gguf: path of the file that the models were made from
+ *         models: in [1, ASY_REPORT_MAX_MODELS - 1]; what does not fit is left out
+ * errors: MISMATCH one was made from another file; of the functions above; IO */
 ASY_MUST_USE enum asy_err
 asy_report_make(struct asy_report *ret_report, const struct asy_llama *llama, const char *gguf,
-                const struct asy_exact_model *model, uint64_t file_len, const struct asy_windows *w,
+                const struct asy_report_exact *models, uint32_t count, const struct asy_windows *w,
                 const struct asy_report_config *config, struct asy_why *reterr_why);
 /* For people, as JSON, and as a picture (SVG). title: of the picture. errors: TOO_LONG */
 ASY_MUST_USE enum asy_err asy_report_text(struct asy_buf *buf, const struct asy_report *r);

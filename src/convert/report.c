@@ -236,17 +236,42 @@ static enum asy_err check_source(const char *gguf, const struct asy_exact_model 
                : asy_why_set(why, ASY_ERR_MISMATCH, NULL, "the model was not made from %s", gguf);
 }
 
+static enum asy_err add_exact(struct maker *k, const struct asy_report_exact *x) {
+    struct asy_measure m;
+    ASY_TRY(asy_measure_exact(&m, x->model, k->w, &k->c->run, k->why));
+    add_model(k, x->name, x->file_len, &m);
+    k->report.exact_count++;
+    return ASY_OK;
+}
+
+/* All but the float file, which lies at path. */
+static enum asy_err make_all(struct maker *k, const char *path,
+                             const struct asy_report_exact *models, uint32_t count) {
+    ASY_TRY(add_float(k, path));
+    for (uint32_t i = 0; i < count && k->report.count < ASY_REPORT_MAX_MODELS; i++) {
+        ASY_TRY(add_exact(k, &models[i]));
+    }
+    ASY_TRY(look_closer(&k->report, k->llama, path, models[0].model, k->w, &k->c->run, k->why));
+    for (size_t i = 0; k->c->types[i] != NULL && k->report.count < ASY_REPORT_MAX_MODELS; i++) {
+        ASY_TRY(add_type(k, path, k->c->types[i]));
+    }
+    return ASY_OK;
+}
+
 enum asy_err asy_report_make(struct asy_report *ret_report, const struct asy_llama *llama,
-                             const char *gguf, const struct asy_exact_model *model,
-                             uint64_t file_len, const struct asy_windows *w,
+                             const char *gguf, const struct asy_report_exact *models,
+                             uint32_t count, const struct asy_windows *w,
                              const struct asy_report_config *config, struct asy_why *reterr_why) {
     struct maker *k = asy_alloc(sizeof *k);
     *k = (struct maker){.llama = llama, .w = w, .c = config, .why = reterr_why};
     char path[4096] = "";
-    struct asy_measure exact;
+    enum asy_err err = ASY_OK;
+    ASY_ASSERT(count >= 1);
     k->report.windows = w->count;
     k->report.window = w->window;
-    enum asy_err err = config->any_source ? ASY_OK : check_source(gguf, model, reterr_why);
+    for (uint32_t i = 0; i < count && err == ASY_OK && !config->any_source; i++) {
+        err = check_source(gguf, models[i].model, reterr_why);
+    }
     (void)snprintf(k->dir, sizeof k->dir, "%s/assay-report-XXXXXX", config->temp);
     if (err == ASY_OK && mkdtemp(k->dir) == NULL) {
         err = asy_why_set(reterr_why, ASY_ERR_IO, NULL, "%s: %s", k->dir, strerror(errno));
@@ -257,21 +282,9 @@ enum asy_err asy_report_make(struct asy_report *ret_report, const struct asy_lla
         err = asy_llama_requantize(llama, gguf, path, "F32", config->run.threads, reterr_why);
     }
     if (err == ASY_OK) {
-        err = add_float(k, path);
+        err = make_all(k, path, models, count);
     }
-    if (err == ASY_OK) {
-        err = asy_measure_exact(&exact, model, w, &config->run, reterr_why);
-    }
-    if (err == ASY_OK) {
-        add_model(k, "exact", file_len, &exact);
-        err = look_closer(&k->report, llama, path, model, w, &config->run, reterr_why);
-    }
-    for (size_t i = 0;
-         err == ASY_OK && config->types[i] != NULL && k->report.count < ASY_REPORT_MAX_MODELS;
-         i++) {
-        err = add_type(k, path, config->types[i]);
-    }
-    if (k->dir[0] != '\0') {
+    if (path[0] != '\0') {
         (void)unlink(path); /* it may not be there */
         (void)rmdir(k->dir);
     }
@@ -292,21 +305,22 @@ enum asy_err asy_report_text(struct asy_buf *buf, const struct asy_report *r) {
     ASY_TRY(asy_buf_printf(buf,
                            "%u windows of %u tokens; errors are standard errors, paired with "
                            "the float model\n\n"
-                           "%-8s %9s %11s %22s %10s %9s\n",
+                           "%-24s %8s %11s %22s %10s %8s\n",
                            r->windows, r->window, "model", "MB", "perplexity",
                            "over float, per cent", "same top", "CPU ms"));
     for (uint32_t i = 0; i < r->count; i++) {
-        ASY_TRY(asy_buf_printf(buf, "%-8s %9.1f %11.4f %+13.2f +- %5.2f %8.1f %% %9.2f\n",
+        ASY_TRY(asy_buf_printf(buf, "%-24s %8.1f %11.4f %+13.2f +- %5.2f %8.1f %% %8.2f\n",
                                m[i].name, (double)m[i].file_len / 1e6, exp(m[i].mean.nll),
                                100 * (m[i].difference.ratio - 1), 100 * m[i].difference.ratio_error,
                                100 * m[i].difference.same_top, m[i].cpu_ms));
     }
-    ASY_TRY(asy_buf_printf(
-        buf,
-        "\nexact, %u tokens closer: logits correlate with the float model's by "
-        "%.5f in the mean, %.5f at least; %llu numbers at the cap\n"
-        "difference of the residual, per cent of its length, behind each layer:\n",
-        r->close_tokens, r->correlation, r->least_correlation, (unsigned long long)r->saturated));
+    ASY_TRY(
+        asy_buf_printf(buf,
+                       "\n%s, %u tokens closer: logits correlate with the float model's by "
+                       "%.5f in the mean, %.5f at least; %llu numbers at the cap\n"
+                       "difference of the residual, per cent of its length, behind each layer:\n",
+                       m[1].name, r->close_tokens, r->correlation, r->least_correlation,
+                       (unsigned long long)r->saturated));
     for (uint32_t l = 0; l < r->layers; l++) {
         ASY_TRY(asy_buf_printf(buf, "%s%6.2f", l % 10 == 0 && l != 0 ? "\n" : "",
                                100 * r->layer_error[l]));
@@ -349,7 +363,14 @@ enum asy_err asy_report_json(struct asy_buf *buf, const struct asy_report *r) {
 
 /* ---- picture ---- */
 
-enum { WIDTH = 860, TOP = 84, HEIGHT = 220, LEFT = 56, BARS = 360, LINES_LEFT = 500, LINES = 330 };
+enum {
+    WIDTH = 820,
+    TOP = 92, /* of the bars */
+    ROW = 24, /* height of a bar and the gap below */
+    NAMES = 190,
+    BARS = 330,
+    LAYERS = 150, /* height of the curve */
+};
 
 static enum asy_err text_at(struct asy_buf *buf, double x, double y, const char *anchor,
                             const char *text) {
@@ -357,91 +378,85 @@ static enum asy_err text_at(struct asy_buf *buf, double x, double y, const char 
                           anchor, text);
 }
 
-/* A round number of at least x: 1, 2 or 5 times a power of ten. */
-static double round_up(double x) {
-    double p = pow(10, floor(log10(x > 1e-6 ? x : 1e-6)));
-    return x <= p ? p : x <= 2 * p ? 2 * p : x <= 5 * p ? 5 * p : 10 * p;
+static enum asy_err line_at(struct asy_buf *buf, double x1, double y1, double x2, double y2,
+                            const char *colour) {
+    return asy_buf_printf(buf,
+                          "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n",
+                          x1, y1, x2, y2, colour);
 }
 
-static enum asy_err axis(struct asy_buf *buf, double left, double width, double most) {
-    for (int i = 0; i <= 4; i++) {
-        char label[32];
-        double y = TOP + HEIGHT - HEIGHT * i / 4.0;
-        (void)snprintf(label, sizeof label, "%.3g %%", most * i / 4);
-        ASY_TRY(asy_buf_printf(buf,
-                               "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" "
-                               "stroke=\"#ddd\"/>\n",
-                               left, y, left + width, y));
-        ASY_TRY(text_at(buf, left - 6, y + 4, "end", label));
-    }
-    return ASY_OK;
+/* Where a rise in per cent stands: logarithmic, from 0.1 to 100. */
+static double place(double rise) {
+    double at = (log10(rise > 0.1 ? rise : 0.1) + 1) / 3;
+    return NAMES + BARS * (at < 1 ? at : 1);
 }
 
 /* Rise of the perplexity over the float model, with its standard error. */
-static enum asy_err draw_bars(struct asy_buf *buf, const struct asy_report *r) {
-    double most = 0;
-    for (uint32_t i = 1; i < r->count; i++) {
-        const struct asy_measure_difference *d = &r->models[i].difference;
-        double top = 100 * (d->ratio - 1 + d->ratio_error);
-        most = top > most ? top : most;
+static enum asy_err draw_bars(struct asy_buf *buf, const struct asy_report *r, double bottom) {
+    static const double ticks[] = {0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100};
+    char label[96];
+    ASY_TRY(text_at(buf, NAMES, TOP - 26, "start", "perplexity over the float model's, per cent"));
+    ASY_TRY(text_at(buf, WIDTH - 20, TOP - 26, "end", "+- standard error; same top token"));
+    for (size_t i = 0; i < ASY_COUNT(ticks); i++) {
+        (void)snprintf(label, sizeof label, "%g", ticks[i]);
+        ASY_TRY(line_at(buf, place(ticks[i]), TOP - 6, place(ticks[i]), bottom, "#ddd"));
+        ASY_TRY(text_at(buf, place(ticks[i]), TOP - 10, "middle", label));
     }
-    most = round_up(most);
-    ASY_TRY(axis(buf, LEFT, BARS, most));
-    ASY_TRY(text_at(buf, LEFT, TOP - 16, "start", "perplexity over float, with standard error"));
     for (uint32_t i = 1; i < r->count; i++) {
         const struct asy_report_model *m = &r->models[i];
-        double step = (double)BARS / (r->count - 1), x = LEFT + step * (i - 0.5);
         double rise = 100 * (m->difference.ratio - 1), error = 100 * m->difference.ratio_error;
-        double height = rise > 0 ? HEIGHT * rise / most : 0, y = TOP + HEIGHT - height;
-        double up = HEIGHT * error / most;
-        char label[80];
+        double y = TOP + ROW * (i - 1.0), middle = y + 0.5 * (ROW - 8);
+        ASY_TRY(text_at(buf, NAMES - 10, middle + 4, "end", m->name));
         ASY_TRY(asy_buf_printf(
-            buf, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n",
-            x - step * 0.28, y, step * 0.56, height, i == 1 ? "#1a7f5a" : "#8aa0b4"));
-        ASY_TRY(asy_buf_printf(buf,
-                               "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" "
-                               "stroke=\"#222\" stroke-width=\"1.5\"/>\n",
-                               x, y - up, x, y + up));
-        (void)snprintf(label, sizeof label, "%s", m->name);
-        ASY_TRY(text_at(buf, x, TOP + HEIGHT + 18, "middle", label));
-        (void)snprintf(label, sizeof label, "%+.2f &#177; %.2f %%", rise, error);
-        ASY_TRY(text_at(buf, x, TOP + HEIGHT + 34, "middle", label));
-        (void)snprintf(label, sizeof label, "same top %.1f %%", 100 * m->difference.same_top);
-        ASY_TRY(text_at(buf, x, TOP + HEIGHT + 50, "middle", label));
+            buf, "<rect x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>\n", NAMES, y,
+            place(rise) - NAMES, ROW - 8, i <= r->exact_count ? "#1a7f5a" : "#8aa0b4"));
+        ASY_TRY(line_at(buf, place(rise - error), middle, place(rise + error), middle, "#222"));
+        (void)snprintf(label, sizeof label, "%+.2f &#177; %.2f; %.1f %%", rise, error,
+                       100 * m->difference.same_top);
+        ASY_TRY(text_at(buf, WIDTH - 20, middle + 4, "end", label));
     }
     return ASY_OK;
 }
 
-static enum asy_err draw_layers(struct asy_buf *buf, const struct asy_report *r) {
-    double most = 0, step = r->layers > 1 ? (double)LINES / (r->layers - 1) : LINES;
+/* How far the first exact model's residual is from the float model's. */
+static enum asy_err draw_layers(struct asy_buf *buf, const struct asy_report *r, double top) {
+    double most = 0, width = WIDTH - 40 - 60, step = width / (r->layers > 1 ? r->layers - 1 : 1);
+    char label[128];
     for (uint32_t l = 0; l < r->layers; l++) {
         most = r->layer_error[l] > most ? r->layer_error[l] : most;
     }
-    most = round_up(100 * most);
-    ASY_TRY(axis(buf, LINES_LEFT, LINES, most));
-    ASY_TRY(text_at(buf, LINES_LEFT, TOP - 16, "start",
-                    "exact: difference of the residual behind each layer"));
+    most = ceil(100 * most * 1.0001);
+    (void)snprintf(label, sizeof label,
+                   "%s: difference of the residual behind each layer, per cent of its length",
+                   r->models[1].name);
+    ASY_TRY(text_at(buf, 60, top - 12, "start", label));
+    for (int i = 0; i <= 2; i++) {
+        double y = top + LAYERS - LAYERS * i / 2.0;
+        (void)snprintf(label, sizeof label, "%.3g", most * i / 2);
+        ASY_TRY(line_at(buf, 60, y, 60 + width, y, "#ddd"));
+        ASY_TRY(text_at(buf, 52, y + 4, "end", label));
+    }
     ASY_TRY(asy_buf_add_str(
         buf, "<polyline fill=\"none\" stroke=\"#1a7f5a\" stroke-width=\"2\" points=\""));
     for (uint32_t l = 0; l < r->layers; l++) {
-        ASY_TRY(asy_buf_printf(buf, "%.1f,%.1f ", LINES_LEFT + step * l,
-                               TOP + HEIGHT - HEIGHT * 100 * r->layer_error[l] / most));
+        ASY_TRY(asy_buf_printf(buf, "%.1f,%.1f ", 60 + step * l,
+                               top + LAYERS - LAYERS * 100 * r->layer_error[l] / most));
     }
     ASY_TRY(asy_buf_add_str(buf, "\"/>\n"));
-    char label[32];
-    (void)snprintf(label, sizeof label, "layer %u", r->layers - 1);
-    ASY_TRY(text_at(buf, LINES_LEFT, TOP + HEIGHT + 18, "middle", "layer 0"));
-    return text_at(buf, LINES_LEFT + step * (r->layers - 1), TOP + HEIGHT + 18, "middle", label);
+    (void)snprintf(label, sizeof label, "%u", r->layers - 1);
+    ASY_TRY(text_at(buf, 60, top + LAYERS + 18, "middle", "0"));
+    return text_at(buf, 60 + step * (r->layers - 1), top + LAYERS + 18, "middle", label);
 }
 
 enum asy_err asy_report_svg(struct asy_buf *buf, const struct asy_report *r, const char *title) {
     char line[200];
+    double bottom = TOP + ROW * (r->count - 1.0), height = bottom + 60 + LAYERS + 30;
     ASY_TRY(asy_buf_printf(buf,
-                           "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
-                           "viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
+                           "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%.0f\" "
+                           "viewBox=\"0 0 %d %.0f\" font-family=\"sans-serif\" font-size=\"12\">\n"
                            "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n"
-                           "<text x=\"%d\" y=\"26\" font-size=\"16\">",
-                           WIDTH, TOP + HEIGHT + 72, WIDTH, TOP + HEIGHT + 72, 16));
+                           "<text x=\"16\" y=\"24\" font-size=\"16\">",
+                           WIDTH, height, WIDTH, height));
     for (const char *p = title; *p != '\0'; p++) { /* what would be markup is left out */
         if (strchr("<>&\"", *p) == NULL && (unsigned char)*p >= ' ') {
             ASY_TRY(asy_buf_add_u8(buf, (uint8_t)*p));
@@ -451,8 +466,8 @@ enum asy_err asy_report_svg(struct asy_buf *buf, const struct asy_report *r, con
                    "float perplexity %.2f; %u windows of %u tokens; logits correlate by %.5f",
                    exp(r->models[0].mean.nll), r->windows, r->window, r->correlation);
     ASY_TRY(asy_buf_add_str(buf, "</text>\n"));
-    ASY_TRY(text_at(buf, 16, 46, "start", line));
-    ASY_TRY(draw_bars(buf, r));
-    ASY_TRY(draw_layers(buf, r));
+    ASY_TRY(text_at(buf, 16, 44, "start", line));
+    ASY_TRY(draw_bars(buf, r, bottom));
+    ASY_TRY(draw_layers(buf, r, bottom + 60));
     return asy_buf_add_str(buf, "</svg>\n");
 }
