@@ -1,6 +1,7 @@
 """The converter against llama.cpp, family by family: random models are converted, run by the exact engine, and their logits
 compared with those of a float run of the same file. Each check is checked, too: a mistake in the graph must fail it."""
 # timeout: 300
+import hashlib
 import json
 import tempfile
 
@@ -202,6 +203,49 @@ def the_same_bytes(_):
         with open(out, "rb") as f:
             contents.append(f.read())
     assert contents[0] == contents[1] == contents[2]
+
+
+def numbers(name, shape):
+    """The same on every machine: bytes of a hash, as floats."""
+    count = int(np.prod(shape))
+    raw = b"".join(hashlib.sha256(f"{name} {i}".encode()).digest() for i in range((count + 31) // 32))[:count]
+    return (np.frombuffer(raw, np.uint8).reshape(shape).astype(np.float32) - 127.5) / 128
+
+
+# Of the whole file: whoever changes what a conversion computes changes these, and the version in the recipe's text with them.
+BYTES = {
+    "llama": "6d8e5e2393c7ed59e517090ca0320d42516f15b51a5c73c02733f6eee894dae0",
+    "qwen2": "ab9b13b11e45a2bfab198cddf10ba2b60d85f79e7de66ec43177c2332ce7a9be",
+    "qwen3": "47ed749d4b214a60b9814e9bdb52cc5b175527b9b0e7d9075dfc5a76fb8504e8",
+    "gemma3": "c9c720a2479b1d7d6aeda0584e97d552a1523e53cb5d4a86af7962aea3b85a70",
+}
+
+
+@case
+def these_bytes_on_every_machine(_):
+    """Other compilers, processors and kernels than those of this machine made the same files."""
+    got = {}
+    for family in BYTES:
+        m = models.Model(family, window=24 if family == "gemma3" else 0, bias=("attn_q", "attn_k") if family == "qwen2" else (),
+                         rope_freqs=family == "llama")
+        for name, values in m.tensors.items():
+            x = numbers(name, values.shape)
+            m.tensors[name] = x / 8 if values.ndim == 2 else 1 + x / 2  # exact: powers of two
+        out, _ = convert(m.write(file(f"{family}-bytes.gguf")), "--fold", "all", "--wide", "down,head;0-1:all")
+        with open(out, "rb") as f:
+            got[family] = hashlib.sha256(f.read()).hexdigest()
+    assert got == BYTES, got
+
+
+@case
+def perplexity_does_not_depend_on_how_it_is_computed(_):
+    out, _ = convert(models.Model("qwen3", seed=14).write(file("ppl.gguf")))
+    got = set()
+    for options in ((), ("--chunk", "7"), ("--batch", "4", "--chunk", "16"), ("--threads", "3"), ("--kernel", "scalar")):
+        r = json.loads(assay("exact", "ppl", "--model", out, "--text", TEXT, "--window", "100", "--windows", "6", "--json", *options))
+        assert r["windows"] == 6 and r["window"] == 100 and r["tokens"] == 6 * 99
+        got.add((r["nll"], r["perplexity"], r["nll_error"]))
+    assert len(got) == 1, got
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------------

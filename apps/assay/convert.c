@@ -230,8 +230,8 @@ static void print_result(const struct settings *s, const struct asy_convert_resu
     print_hash("weights", &r->weights);
     printf("%-14s 2^-%u; largest number %.0f, %.1f times below the cap\n", "residual",
            r->residual_bits, (double)r->residual_max / (double)(1u << r->residual_bits), headroom);
-    printf("%-14s %u tokens, %llu numbers at the cap\n", "calibration", r->calibration_tokens,
-           (unsigned long long)r->saturated);
+    printf("%-14s %u tokens, %llu numbers at the cap\n\n%s", "calibration", r->calibration_tokens,
+           (unsigned long long)r->saturated, r->recipe);
 }
 
 static enum asy_err run(struct settings *s, struct asy_why *why) {

@@ -15,8 +15,8 @@
  * machine rounds floats: the same input, recipe and text give the same bytes everywhere.
  *
  * Blocks for seconds to minutes; one thread, but for the engine's own.
- * Depends on: base, crypto, exact, engine (the reader of GGUF files, and llama.cpp in this
- * process). source: docs/convert.md
+ * Depends on: base, crypto, exact, engine (GGUF files, and llama.cpp in this process).
+ * source: docs/convert.md
  */
 #ifndef ASY_CONVERT_CONVERT_H
 #define ASY_CONVERT_CONVERT_H
