@@ -100,15 +100,16 @@ APPBIN := $(APPS:%=$(B)/bin/%)
 all: $(APPBIN) $(MODULES:%=$(B)/lib/%.a)
 	@$(if $(filter assay,$(APPS)),ln -sfn $(patsubst $(BUILD)/%,%,$(B))/bin/assay $(BUILD)/assay)
 
-# ---- the default model for the exact engine: made once, for all compilers
+# ---- models of the exact engine, made once for all compilers: of the default model, and of gemma if it is there
+MODELS_EXACT :=
 ifneq ($(and $(MODEL_GGUF),$(LLAMA_LIB),$(filter assay,$(APPS))),)
-MODEL_EXACT := $(BUILD)/models/$(basename $(notdir $(MODEL_GGUF))).exact
-$(MODEL_EXACT): $(MODEL_GGUF) $(wildcard src/convert/*.[ch] src/exact/file.c src/exact/rows.c) | $(B)/bin/assay $(B)/lib/assay-llama.so
+MODELS_EXACT := $(patsubst %.gguf,$(BUILD)/models/%.exact,$(notdir $(sort $(MODEL_GGUF) $(wildcard $(dir $(MODEL_GGUF))gemma-3-270m-q4_k_m.gguf))))
+$(BUILD)/models/%.exact: $(dir $(MODEL_GGUF))%.gguf $(wildcard src/convert/*.[ch] src/exact/file.c src/exact/rows.c) | $(B)/bin/assay $(B)/lib/assay-llama.so
 	@mkdir -p $(@D)
 	$(call say,MODEL,$@)
-	$(Q)$(B)/bin/assay models convert $(MODEL_GGUF) $@ >$@.log
+	$(Q)$(B)/bin/assay models convert $< $@ >$@.log
 endif
-model: $(MODEL_EXACT)
+model: $(MODELS_EXACT)
 .PHONY: model
 
 # ---- unit tests: one program each
@@ -146,7 +147,7 @@ check:
 	@$(MAKE) --no-print-directory -j$(JOBS) check-built
 	@$(MAKE) --no-print-directory check-installed
 .PHONY: check-built check-installed
-check-built: all $(TESTBIN) $(REPLAYBIN) $(MODEL_EXACT)
+check-built: all $(TESTBIN) $(REPLAYBIN) $(MODELS_EXACT)
 check-installed: all $(TESTBIN) $(REPLAYBIN)
 	@tools/run-tests --build $(B) tools/layers tools/lint $(TESTBIN) $(REPLAYBIN) \
 	    $(if $(SAN),,contracts/tools/test.sh) $(sort $(wildcard tests/test_*))

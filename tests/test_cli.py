@@ -83,6 +83,8 @@ def help_of_everything(m):
         assert f"assay {name}" in r.out and not r.err and len(r.out.splitlines()) > 5, r
     for name in ("new", "show", "sign-cap", "deposit", "withdraw", "balance"):
         assert name in run("wallet", name, "--help").out
+    for words in (("models", "convert"), ("models", "report"), ("exact", "ppl")):
+        assert f"assay {' '.join(words)}" in run(*words, "--help").out
 
 
 @case
@@ -98,6 +100,9 @@ def wrong_command_lines(m):
         (("up", "--port", "65536"), "--port"), (("up", "--nodes", "0"), "--nodes"), (("up", "--data"), "--data"),
         (("gateway", "--port", "x"), "--port"), (("gateway",), "data"), (("node",), "data"), (("node", "--slots", "0"), "--slots"),
         (("jobs", "--limit", "0"), "--limit"), (("jobs", "--limit", "201"), "--limit"), (("jobs", "--limit", "x"), "--limit"),
+        (("models", "convert"), "GGUF"), (("models", "convert", "a", "b", "--threads", "0"), "--threads"),
+        (("models", "convert", "a", "b", "--residual-bits", "25"), "--residual-bits"), (("models", "report", "a"), "GGUF"),
+        (("exact",), "assay exact"), (("exact", "ppl"), "--model"), (("exact", "ppl", "--kernel", "x"), "`x`"), (("exact", "zebra"), "zebra"),
         (("job",), "job"), (("job", "0x12"), "job id"), (("job", NO_JOB, NO_JOB), "one job"), (("receipt", "chatcmpl-1"), "job id"),
         (("chat", "--temperature", "hot", "x"), "--temperature"), (("chat", "--seed", "1.5", "x"), "--seed"),
         (("chat", "--max-tokens", "0x10", "x"), "--max-tokens"), (("chat", "--model"), "--model"), (("chat", "-x", "hi"), "-x"),

@@ -78,15 +78,18 @@ enum asy_err exact_windows(struct asy_windows *ret_w, const struct asy_llama *ll
                            struct asy_why *why) {
     const struct asy_exact_info *i = asy_exact_model_info(model);
     struct asy_llama_vocab *vocab;
-    struct asy_bytes text;
+    struct asy_bytes text = {0};
     if (o->window > i->positions) {
         return asy_why_set(why, ASY_ERR_RANGE, "--window", "the model has %u positions",
                            i->positions);
     }
-    ASY_TRY(asy_file_map(&text, o->text, why));
+    if (o->text != NULL) {
+        ASY_TRY(asy_file_map(&text, o->text, why));
+    }
     enum asy_err err = asy_llama_vocab_new(&vocab, llama, i->vocabulary, why);
     if (err == ASY_OK) {
-        err = asy_windows_new(ret_w, vocab, text, o->window, o->windows, why);
+        err = asy_windows_new(ret_w, vocab, o->text != NULL ? text : asy_measure_text, o->window,
+                              o->windows, why);
         asy_llama_vocab_free(vocab);
     }
     asy_file_unmap(text);

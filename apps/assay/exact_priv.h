@@ -71,7 +71,7 @@ ASY_MUST_USE enum asy_err exact_model_open(struct exact_model *m, const char *pa
 void exact_model_close(struct exact_model *m);
 /* llama.cpp, in this process; its plugin lies beside the program. */
 ASY_MUST_USE enum asy_err exact_llama(struct asy_llama **ret_llama, struct asy_why *why);
-/* The options' text, cut into windows by the model's own tokenizer. */
+/* The options' text, or a built-in one, cut into windows by the model's own tokenizer. */
 ASY_MUST_USE enum asy_err exact_windows(struct asy_windows *ret_w, const struct asy_llama *llama,
                                         const struct asy_exact_model *model,
                                         const struct exact_options *o, struct asy_why *why);
@@ -96,6 +96,7 @@ int cmd_exact_trace(int argc, char **argv);
 /* ---- convert.c ------------------------------------------------------------------------------- */
 
 int cmd_models_convert(int argc, char **argv);
+int cmd_models_report(int argc, char **argv);
 
 /* ---- manifest.c ------------------------------------------------------------------------------ */
 

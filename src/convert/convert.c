@@ -102,37 +102,42 @@ static enum asy_err run_model(struct job *j, struct energies *ret_m,
     return err;
 }
 
-/* Writes a model and runs the text; where the residual has less than twofold headroom, once more
- * with a coarser unit. */
+/* Writes a model and runs the text. OVERFLOW: the residual needs a coarser unit. */
+static enum asy_err try_unit(struct job *j, struct output *ret, struct energies *ret_m,
+                             struct asy_exact_info *ret_info, const char *path,
+                             const struct recipe *r, const struct energies *m,
+                             const char *const stages[2]) {
+    struct output out;
+    struct energies seen;
+    ASY_TRY(write_model(j, &out, path, r, m, stages[0]));
+    /* a folded model is not run on all of the text again: its residual is the plain one's */
+    enum asy_err err =
+        run_model(j, &seen, ret_info, &out, m != NULL ? CHECKED : UINT32_MAX, stages[1]);
+    if (err == ASY_OK && seen.residual > CAP / 2) {
+        energies_done(&seen);
+        err = asy_why_set(j->why, ASY_ERR_OVERFLOW, "residual-bits",
+                          "the residual comes too near to its cap: with unit 2^-%u it has less "
+                          "than twofold headroom",
+                          r->residual_bits);
+    }
+    if (err != ASY_OK) {
+        output_done(&out);
+        return err;
+    }
+    *ret = out;
+    *ret_m = seen;
+    return ASY_OK;
+}
+
 static enum asy_err settle(struct job *j, struct output *ret, struct energies *ret_m,
                            struct asy_exact_info *ret_info, const char *path, struct recipe *r,
                            const struct energies *m, const char *const stages[2]) {
-    for (;;) {
-        struct output out;
-        struct energies seen;
-        ASY_TRY(write_model(j, &out, path, r, m, stages[0]));
-        /* a folded model is not run on all of the text again: its residual is the plain one's */
-        enum asy_err err =
-            run_model(j, &seen, ret_info, &out, m != NULL ? CHECKED : UINT32_MAX, stages[1]);
-        if (err != ASY_OK) {
-            output_done(&out);
-            return err;
-        }
-        if (seen.residual <= CAP / 2) {
-            *ret = out;
-            *ret_m = seen;
-            return ASY_OK;
-        }
-        output_done(&out);
-        energies_done(&seen);
-        if (r->bits_fixed || r->residual_bits <= LEAST_BITS) {
-            return asy_why_set(j->why, ASY_ERR_OVERFLOW, "residual-bits",
-                               "the residual comes too near to its cap: with unit 2^-%u it has "
-                               "less than twofold headroom",
-                               r->residual_bits);
-        }
+    enum asy_err err = try_unit(j, ret, ret_m, ret_info, path, r, m, stages);
+    while (err == ASY_ERR_OVERFLOW && !r->bits_fixed && r->residual_bits > LEAST_BITS) {
         r->residual_bits -= 2;
+        err = try_unit(j, ret, ret_m, ret_info, path, r, m, stages);
     }
+    return err;
 }
 
 static enum asy_err prepare(struct job *j, struct recipe *r) {

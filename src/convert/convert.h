@@ -15,8 +15,8 @@
  * machine rounds floats: the same input, recipe and text give the same bytes everywhere.
  *
  * Blocks for seconds to minutes; one thread, but for the engine's own.
- * Depends on: base, crypto, exact, engine (the reader of GGUF files, and llama.cpp in this
- * process). source: docs/convert.md
+ * Depends on: base, crypto, exact, engine (GGUF files, and llama.cpp in this process).
+ * source: docs/convert.md
  */
 #ifndef ASY_CONVERT_CONVERT_H
 #define ASY_CONVERT_CONVERT_H
@@ -86,8 +86,8 @@ ASY_MUST_USE enum asy_err asy_convert(struct asy_convert_result *ret_result,
                                       const char *to, const struct asy_convert_options *options,
                                       struct asy_why *reterr_why);
 
-/* The built-in text. */
-extern const struct asy_bytes asy_convert_text;
+/* The built-in texts: for calibration, and another one for measuring. */
+extern const struct asy_bytes asy_convert_text, asy_measure_text;
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
@@ -139,5 +139,56 @@ struct asy_measure_difference {
 };
 struct asy_measure_difference asy_measure_compare(const struct asy_measure *m,
                                                   const struct asy_measure *reference);
+
+/* ---- report ---------------------------------------------------------------------------------- */
+
+#define ASY_REPORT_MAX_MODELS 24u
+
+struct asy_report_model {
+    char name[40]; /* "float", the caller's, or llama.cpp's number format */
+    uint64_t file_len;
+    struct asy_measure_mean mean;
+    struct asy_measure_difference difference; /* to the float model */
+    double cpu_ms;                            /* per token: prefill with the logits of all */
+};
+/* Models of the exact engine beside the float model that they were made from, and beside
+ * llama.cpp's own quantisations of that. */
+struct asy_report {
+    struct asy_report_model models[ASY_REPORT_MAX_MODELS]; /* float, the exact ones, others */
+    uint32_t count, exact_count, windows, window;
+    /* A closer look at the first exact model, and the beginning of the first windows. */
+    uint32_t close_tokens;
+    double correlation; /* of a token's logits with those of the float model: the mean */
+    double least_correlation;
+    uint64_t saturated; /* numbers at the cap */
+    uint32_t layers;
+    double *layer_error; /* [layers]: length of the residual's difference behind a layer, over the
+                          * float residual's: the mean over tokens */
+};
+void asy_report_done(struct asy_report *r);
+
+struct asy_report_config {
+    struct asy_measure_config run;
+    const char *temp;         /* folder for float and quantised files, which are removed again */
+    const char *const *types; /* of llama.cpp: "Q8_0", "Q4_0", "Q4_K_M"; ends with NULL */
+    bool any_source;          /* gguf need not be the file that the models were made from */
+};
+struct asy_report_exact {
+    const char *name; /* for the report */
+    const struct asy_exact_model *model;
+    uint64_t file_len;
+};
+/* in:     gguf: path of the file that the models were made from
+ *         models: in [1, ASY_REPORT_MAX_MODELS - 1]; what does not fit is left out
+ * errors: MISMATCH one was made from another file; of the functions above; IO */
+ASY_MUST_USE enum asy_err
+asy_report_make(struct asy_report *ret_report, const struct asy_llama *llama, const char *gguf,
+                const struct asy_report_exact *models, uint32_t count, const struct asy_windows *w,
+                const struct asy_report_config *config, struct asy_why *reterr_why);
+/* For people, as JSON, and as a picture (SVG). title: of the picture. errors: TOO_LONG */
+ASY_MUST_USE enum asy_err asy_report_text(struct asy_buf *buf, const struct asy_report *r);
+ASY_MUST_USE enum asy_err asy_report_json(struct asy_buf *buf, const struct asy_report *r);
+ASY_MUST_USE enum asy_err asy_report_svg(struct asy_buf *buf, const struct asy_report *r,
+                                         const char *title);
 
 #endif

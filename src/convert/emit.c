@@ -82,7 +82,10 @@ static double factor_of(const struct rows *r, uint32_t n) {
     return r->row == NULL ? r->factor : r->divide ? r->factor / r->row[n] : r->factor * r->row[n];
 }
 
-static void put_row(struct emit *e, const struct rows *r, uint32_t n, double factor, double bias) {
+/* OVERFLOW: the number needs a coarser unit, since shifts are at least 1. That can only be so for
+ * the embedding: the others' input has a scale of its own. */
+static enum asy_err put_row(struct emit *e, const struct rows *r, uint32_t n, double factor,
+                            double bias) {
     double max = 0;
     for (uint32_t k = 0; k < r->cols; k++) {
         double w = fabs((double)e->row[k] * factor * (r->col != NULL ? r->col[k] : 1.0));
@@ -95,8 +98,13 @@ static void put_row(struct emit *e, const struct rows *r, uint32_t n, double fac
     }
     struct dyadic d = convert_dyadic(max / 127.0 * r->constant);
     bool shared = r->linear == ASY_EXACT_HEAD && e->s->tied; /* the embedding's rows are there */
+    if (r->linear == ASY_EXACT_EMBED && d.m != 0 && d.s < 1) {
+        return asy_why_set(e->why, ASY_ERR_OVERFLOW, "residual-bits",
+                           "the embedding of token %u is too large for the residual's unit", n);
+    }
     asy_exact_write_row(e->writer, r->linear, r->layer, r->first + n * r->step,
                         shared ? NULL : e->q, d.m, d.s, (int32_t)bias);
+    return ASY_OK;
 }
 
 static enum asy_err put_rows(struct emit *e, const struct rows *r) {
@@ -117,7 +125,7 @@ static enum asy_err put_rows(struct emit *e, const struct rows *r) {
             err = source_row(e->s, e->row, r->weight, from, e->why);
         }
         if (err == ASY_OK) {
-            put_row(e, r, n, factor, b);
+            err = put_row(e, r, n, factor, b);
         }
     }
     asy_free(bias);
@@ -592,20 +600,17 @@ enum asy_err emit(struct asy_exact_writer *w, const struct source *s, const stru
                      .value = asy_alloc(most * sizeof *e.value),
                      .gated = asy_alloc(most * sizeof *e.gated),
                      .pair = asy_alloc(most * sizeof *e.pair)};
-    enum asy_err err = ASY_OK;
+    tell(o, stage, 0, s->layers + 4);
+    enum asy_err err = emit_ends(&e);
     for (uint32_t t = 0; t < (same_rotation(s) ? 1 : 2) && err == ASY_OK; t++) {
         err = emit_rotation(&e, t);
     }
     for (uint32_t l = 0; l < s->layers && err == ASY_OK; l++) {
-        tell(o, stage, l, s->layers + 4);
+        tell(o, stage, l + 4, s->layers + 4);
         err = emit_attention(&e, l);
         if (err == ASY_OK) {
             err = emit_feed_forward(&e, l);
         }
-    }
-    tell(o, stage, s->layers, s->layers + 4);
-    if (err == ASY_OK) {
-        err = emit_ends(&e);
     }
     tell(o, stage, s->layers + 4, s->layers + 4);
     asy_free(e.row);
