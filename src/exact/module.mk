@@ -2,7 +2,9 @@ DEPS := base crypto sample
 # for the vector tests, which read JSON; the library itself needs nothing
 PKGS := jansson
 # The specification as code must not depend on what a compiler makes of it, but its loops may be vectorised.
-CFLAGS_EXTRA := -O3
+# EXACT_OPT=-O0 shows it (bench/equality).
+EXACT_OPT ?= -O3
+CFLAGS_EXTRA := $(EXACT_OPT)
 
 # Kernels: those of this machine's family are built, each with its own instructions; kernels.c asks the processor.
 exact_arch := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))

@@ -1,6 +1,5 @@
 /* Real models: what the exact engine writes when it always takes the most probable token, and what
- * the float model thinks of each of these tokens. A model that is not there is skipped: gemma comes
- * with `tools/setup bench`.
+ * the float model thinks of each of these tokens. A model that is not there is left out.
  * timeout: 240
  * serial */
 #include <math.h>
