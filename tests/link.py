@@ -191,8 +191,19 @@ def digest_of(prefix, *parts):
     return eth.keccak(prefix + b"".join(parts))
 
 
-def output_digest(prompt_digest, ids):
-    return digest_of(b"assay/output/1", prompt_digest, *(n.to_bytes(4, "big") for n in ids))
+def ids_root(ids):
+    data = b"".join(n.to_bytes(4, "little") for n in ids)
+    nodes = [eth.keccak(data[i:i + 128].ljust(128, b"\0")) for i in range(0, max(len(data), 1), 128)]
+    while len(nodes) & (len(nodes) - 1):
+        nodes.append(eth.keccak(bytes(128)))
+    while len(nodes) > 1:
+        nodes = [eth.keccak(a + b) for a, b in zip(nodes[::2], nodes[1::2])]
+    return nodes[0]
+
+
+def output_digest(prompt_digest, prompt_count, ids, prior=()):
+    counts = ((n & 0xffffffff).to_bytes(4, "big") for n in (prompt_count, len(prior), len(ids)))
+    return digest_of(b"assay/output/2", prompt_digest, ids_root([*prior, *ids]), *counts)
 
 
 def model(name, **changes):
@@ -220,9 +231,10 @@ class Offer:
         """An honest receipt over the ids sent so far, unless told otherwise. The amount follows the changed counts."""
         t = self.terms
         now = int(time.time() * 1000)
-        r = {"terms": eth.struct_hash("Terms", t), "inTokens": 7, "cachedTokens": 0, "outTokens": len(self.ids),
-             "output": output_digest(self.prompt_digest, self.ids), "finish": 1, "firstMs": now, "lastMs": now}
+        r = {"terms": eth.struct_hash("Terms", t), "inTokens": 7, "cachedTokens": 0, "outTokens": len(self.ids), "finish": 1,
+             "firstMs": now, "lastMs": now}
         r |= {k: v for k, v in changes.items() if k != "amount"}
+        r.setdefault("output", output_digest(self.prompt_digest, r["inTokens"], self.ids))
         r["amount"] = changes.get("amount", (r["inTokens"] - r["cachedTokens"]) * t["priceIn"] + r["cachedTokens"] * t["priceCached"]
                                   + r["outTokens"] * t["priceOut"])
         return r

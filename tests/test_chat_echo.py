@@ -214,7 +214,7 @@ def the_record_of_a_receipt(m):
     assert record["bias"] == "0x" + "00000007000186a0" + "00011170fffffa24"
     assert link.digest_of(b"assay/bias/1", bytes.fromhex(record["bias"][2:])).hex() == segment["sampling"]["settings"][-64:]
     assert len(record["output"]) == segment["receipt"]["outTokens"] == 5, record
-    assert link.output_digest(bytes.fromhex(segment["promptDigest"][2:]), record["output"]).hex() == segment["receipt"]["output"][2:]
+    assert link.output_digest(bytes.fromhex(segment["promptDigest"][2:]), segment["receipt"]["inTokens"], record["output"]).hex() == segment["receipt"]["output"][2:]
     # a job that no node served has none
     r = c.chat("x" * 3000, max_tokens=1024, provider={"only": ["0x" + "11" * 20]})
     assert r.status == 503, r

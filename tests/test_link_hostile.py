@@ -559,7 +559,7 @@ def another_receipt_for_the_same_place(m):
     s = join()
     assert s.error
     node = actors(m)[1]
-    node.done(offer, offer.receipt(outTokens=1, output=link.output_digest(offer.prompt_digest, offer.ids[:1]), finish=4), again=True)
+    node.done(offer, offer.receipt(outTokens=1, output=link.output_digest(offer.prompt_digest, 7, offer.ids[:1]), finish=4), again=True)
     node.checkpoint()
     eventually("the gateway has judged it", lambda: m.client.get("/health").status == 200 and node.wait("ack"))
     assert paid(c, s.job_id) == 0, "its ticket was void"

@@ -134,8 +134,8 @@ def sign(m, segment, terms=None, receipt=None):
          "sampling": link.digest_of(b"assay/settings/1", u32(len(settings)), settings, bytes.fromhex(s["seed"][2:]), u32(len(stops)),
                                     *(u32(len(x)) + x for x in stops)), **(terms or {})}
     old = eth.from_json("Receipt", segment["receipt"])
-    c = {**old, "outTokens": len(r["output"]), "output": link.output_digest(bytes.fromhex(segment["promptDigest"][2:]), r["output"]), **(receipt or {}),
-         "terms": eth.struct_hash("Terms", t)}
+    c = {**old, "outTokens": len(r["output"]), **(receipt or {}), "terms": eth.struct_hash("Terms", t)}
+    c["output"] = link.output_digest(bytes.fromhex(segment["promptDigest"][2:]), c["inTokens"], r["output"], r["prior"])
     c["amount"] = (c["inTokens"] - c["cachedTokens"]) * t["priceIn"] + c["cachedTokens"] * t["priceCached"] + c["outTokens"] * t["priceOut"]
     body = {"kind": 2, "signer": LIAR.address, "peer": t["gateway"], "number": 0, "first": 0, "count": 1, "root": eth.struct_hash("Receipt", c)}
     segment.update(terms=eth.to_json("Terms", t), receipt=eth.to_json("Receipt", c), settlement=None, status="done",

@@ -48,7 +48,8 @@ static bool parse_place(struct place *ret, const char *text) {
 struct job {
     struct asy_exact_job exact;
     struct asy_sample_bias bias[ASY_MAX_BIAS];
-    uint32_t *ids; /* prompt, then the output of earlier segments */
+    uint32_t *ids;          /* prompt, then the output of earlier segments */
+    struct asy_hash output; /* the receipt's */
 };
 
 /* The segment that is asked for: the only one, the last with a receipt, or the one named. */
@@ -108,6 +109,7 @@ static enum asy_err read_job(struct job *ret, const struct replay_model *m,
                                 .output_count = (uint32_t)s->receipt.out_tokens,
                                 .first = r->prior_count,
                                 .bias = ret->bias};
+    ret->output = s->receipt.output;
     memcpy(j->seed, r->seed.b, sizeof j->seed);
     ASY_TRY(asy_sample_settings_decode(&j->sampling, r->settings, why));
     return asy_sample_bias_decode(ret->bias, &j->bias_count, r->bias, why);
@@ -252,7 +254,8 @@ static enum asy_err print_trace(struct traced *t, const struct asy_exact_job *j,
 }
 
 static enum asy_err trace(const struct trace_options *o, const struct replay_model *m,
-                          const struct asy_exact_job *j, struct asy_why *why) {
+                          const struct job *job, struct asy_why *why) {
+    const struct asy_exact_job *j = &job->exact;
     struct traced t = {.o = o, .positions = j->prompt_count + j->output_count - 1};
     struct asy_exact *x;
     enum { ROWS = 64 };
@@ -277,7 +280,7 @@ static enum asy_err trace(const struct trace_options *o, const struct replay_mod
     enum asy_err err = asy_exact_trace_new(&t.trace, x, j, progress, NULL, why);
     exact_progress_end();
     if (err == ASY_OK) {
-        asy_exact_job_hash(&t.job, j, &t.weights);
+        asy_exact_job_hash(&t.job, j, &t.weights, &job->output);
         asy_exact_trace_root(t.trace, &t.root);
         err = print_trace(&t, j, why);
     }
@@ -298,7 +301,7 @@ static enum asy_err read_and_trace(const struct trace_options *o, const struct r
         err = s != NULL ? read_job(job, m, s, why) : ASY_ERR_MISMATCH;
     }
     if (err == ASY_OK) {
-        err = trace(o, m, &job->exact, why);
+        err = trace(o, m, job, why);
     }
     asy_free(job->ids);
     asy_arena_done(&arena);

@@ -300,9 +300,21 @@ MUTANTS = [
     (Y, 'while (1 << level < n) ++level;', 'while (2 << level < n) ++level;'),
     (Y, 'if (header.length != LEAF) revert BadShape();', ''),
     (Y, 'empty = Hashes.efficientKeccak256(empty, empty);', ''),
-    (Y, '_little(job.prompt) >> 32', '_little(job.prompt) >> 96'),
+    (Y, 'job.settings, LAYOUT', 'job.settings'),
     (Y, 'start = (end + size - 1) / size * size;', 'start = end;'),
     (Y, 'while (size < n) size <<= 1;', 'while (size <= n) size <<= 1;'),
+    (Y, '"assay/output/2", o.prompt, o.answer,', '"assay/output/2", o.answer, o.prompt,'),
+    (Y, 'o.promptIds, o.first, o.outputIds', 'o.promptIds, o.outputIds, o.first'),
+    (Y, 'while (32 << depth < ids) ++depth;', 'while (32 << depth <= ids) ++depth;'),
+    (Y, 'uint256(o.first) + o.outputIds', 'o.outputIds'),
+    (Y, 'bool inAnswer = position >= o.promptIds;', 'bool inAnswer = position > o.promptIds;'),
+    (Y, 'if (path.length != idsDepth(inAnswer ? answerIds : o.promptIds)) revert BadShape();', ''),
+    (Y, 'if (inAnswer && index >= answerIds) revert BadShape();', ''),
+    (Y, 'if (inAnswer && index >= answerIds)', 'if (inAnswer && index > answerIds)'),
+    (Y, 'climb(keccak256(leaf), index / 32, path) != (inAnswer ? o.answer : o.prompt)', 'false'),
+    (Y, '(inAnswer ? o.answer : o.prompt)', 'o.answer'),
+    (Y, 'index = 4 * (index % 32);', 'index = 4 * (index % 31);'),
+    (Y, 'return _little(uint32(bytes4(leaf[index:index + 4])));', 'return uint32(bytes4(leaf[index:index + 4]));'),
 ]
 
 

@@ -274,7 +274,7 @@ struct asy_exact_job {
     const uint32_t *prompt_ids, *output_ids; /* borrowed; each at least 1, below vocab */
     uint32_t prompt_count, output_count;
     uint32_t first; /* place in the answer of output_ids[0]: so many of the last prompt_ids are the
-                     * output of earlier segments, which penalties count */
+                     * output of earlier segments, which penalties count; less than prompt_count */
     struct asy_sample_settings sampling;
     const struct asy_sample_bias *bias; /* borrowed; what the settings have the digest of */
     size_t bias_count;
@@ -295,9 +295,11 @@ ASY_MUST_USE enum asy_err asy_exact_trace_new(struct asy_exact_trace **ret_trace
                                               void *arg, struct asy_why *reterr_why);
 void asy_exact_trace_free(struct asy_exact_trace *trace); /* NULL is fine */
 void asy_exact_trace_root(const struct asy_exact_trace *trace, struct asy_hash *ret_root);
-/* `job` of exact.md 9.5; weights: the model's root. */
+/* `job` of exact.md 9.5: what a trace is of. Of the job it takes settings and seed.
+ * in:     weights: the model's root
+ *         output: the receipt's: all ids of prompt and answer (job.h, asy_output_digest) */
 void asy_exact_job_hash(struct asy_hash *ret_hash, const struct asy_exact_job *job,
-                        const struct asy_hash *weights);
+                        const struct asy_hash *weights, const struct asy_hash *output);
 
 /* Bits of a leaf's index: position | layer slot | leaf. */
 struct asy_exact_trace_shape {

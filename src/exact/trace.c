@@ -587,8 +587,7 @@ static enum asy_err job_check(const struct asy_exact *x, const struct asy_exact_
         return asy_why_set(why, ASY_ERR_RANGE, "logit_bias",
                            "not the pairs of the settings, or an id is not in the vocabulary");
     }
-    bool counts = (asy_sample_uses(&job->sampling) & ASY_SAMPLE_USES_COUNTS) != 0;
-    if (counts && job->first >= job->prompt_count) {
+    if (job->first >= job->prompt_count) {
         return asy_why_set(why, ASY_ERR_RANGE, NULL,
                            "%u ids of earlier segments do not fit before the answer", job->first);
     }
@@ -733,34 +732,12 @@ enum asy_err asy_exact_trace_open(struct asy_exact_trace *t, uint64_t index,
 /* ---- the job ---- */
 
 void asy_exact_job_hash(struct asy_hash *ret_hash, const struct asy_exact_job *job,
-                        const struct asy_hash *weights) {
-    uint64_t count = leaves_of(4ull * (job->prompt_count + job->output_count));
-    uint64_t width = (uint64_t)1 << exact_log2_up(count);
-    struct asy_hash *nodes = asy_alloc(width * sizeof *nodes);
-    for (uint64_t n = 0; n < width; n++) {
-        uint8_t at[LEAF] = {0};
-        for (uint32_t k = 0; k < LEAF / 4; k++) {
-            uint64_t id = n * (LEAF / 4) + k;
-            if (id < (uint64_t)job->prompt_count + job->output_count) {
-                asy_le32_put(at + 4 * k, id_at(job, (uint32_t)id));
-            }
-        }
-        asy_keccak256(&nodes[n], asy_bytes_of(at, LEAF));
-    }
-    for (; width > 1; width /= 2) {
-        for (uint64_t n = 0; n < width / 2; n++) {
-            hash_two(&nodes[n], &nodes[2 * n], &nodes[2 * n + 1]);
-        }
-    }
-    uint8_t in[32 + 32 + 32 + 32 + ASY_SAMPLE_SETTINGS_LEN + 16] = "assay/exact/job/1";
+                        const struct asy_hash *weights, const struct asy_hash *output) {
+    uint8_t in[32 + 32 + 32 + 32 + ASY_SAMPLE_SETTINGS_LEN + 4] = "assay/exact/job/2";
     memcpy(in + 32, weights->b, 32);
-    memcpy(in + 64, nodes[0].b, 32);
+    memcpy(in + 64, output->b, 32);
     memcpy(in + 96, job->seed, 32);
     asy_sample_settings_encode(in + 128, &job->sampling);
-    asy_le32_put(in + 192, job->first);
-    asy_le32_put(in + 196, job->prompt_count);
-    asy_le32_put(in + 200, job->output_count);
-    asy_le32_put(in + 204, 1);
+    asy_be32_put(in + 192, 1); /* layout */
     asy_keccak256(ret_hash, asy_bytes_of(in, sizeof in));
-    asy_free(nodes);
 }

@@ -308,12 +308,16 @@ static void judge_resent(void *arg, const struct asy_ticket *t) {
     struct orphan *o;
     HASH_FIND(hh, r->n->g->orphans, &ours, sizeof ours, o);
     if (o != NULL) {
-        struct asy_hash output;
+        struct asy_hash digest;
         if (r->receipt->out_tokens > o->count) {
             return;
         }
-        asy_output_digest(&output, r->prompt_digest, o->ids, r->receipt->out_tokens);
-        if (!asy_hash_eq(&output, &r->receipt->output)) {
+        const struct asy_output output = {.prompt = *r->prompt_digest,
+                                          .prompt_count = (uint32_t)r->receipt->in_tokens,
+                                          .ids = o->ids,
+                                          .count = (uint32_t)r->receipt->out_tokens};
+        asy_output_digest(&digest, &output);
+        if (!asy_hash_eq(&digest, &r->receipt->output)) {
             return;
         }
     }

@@ -428,33 +428,92 @@ enum asy_err asy_job_bias_check(struct asy_bytes settings, struct asy_bytes bias
     return asy_hash_eq(&digest, &named) ? ASY_OK : ASY_ERR_MISMATCH;
 }
 
-static void add_ids(struct asy_keccak *k, const uint32_t *ids, size_t count) {
-    uint8_t block[64 * 4];
-    for (size_t i = 0; i < count;) {
-        size_t n = 0;
-        for (; n < 64 && i < count; n++, i++) {
-            asy_be32_put(block + 4 * n, ids[i]);
+enum { LEAF_IDS = 32 };
+
+/* An ids root being made: the roots of whole subtrees that wait for their right neighbour. */
+struct ids_tree {
+    struct asy_hash left[32]; /* of 2^n leaves, where bit n of leaves is set */
+    uint32_t leaves;
+    uint8_t leaf[4 * LEAF_IDS];
+    uint32_t filled; /* ids in leaf */
+};
+
+static void hash_two(struct asy_hash *ret, const struct asy_hash *a, const struct asy_hash *b) {
+    uint8_t both[64];
+    memcpy(both, a->b, 32);
+    memcpy(both + 32, b->b, 32);
+    asy_keccak256(ret, asy_bytes_of(both, sizeof both));
+}
+
+static void end_leaf(struct ids_tree *t) {
+    struct asy_hash node;
+    uint32_t level = 0;
+    asy_keccak256(&node, asy_bytes_of(t->leaf, sizeof t->leaf));
+    for (; t->leaves >> level & 1; level++) {
+        hash_two(&node, &t->left[level], &node);
+    }
+    t->left[level] = node;
+    t->leaves++;
+    t->filled = 0;
+    memset(t->leaf, 0, sizeof t->leaf);
+}
+
+static void add_ids(struct ids_tree *t, const uint32_t *ids, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        asy_le32_put(t->leaf + 4 * (size_t)t->filled++, ids[i]);
+        if (t->filled == LEAF_IDS) {
+            end_leaf(t);
         }
-        asy_keccak_add(k, asy_bytes_of(block, 4 * n));
     }
 }
 
-void asy_prompt_digest(struct asy_hash *ret_digest, const uint32_t *ids, size_t count) {
-    struct asy_keccak k;
-    asy_keccak_init(&k);
-    asy_keccak_add(&k, ASY_STR("assay/prompt/1"));
-    add_ids(&k, ids, count);
-    asy_keccak_final(&k, ret_digest);
+static void end_ids(struct ids_tree *t, struct asy_hash *ret_root) {
+    struct asy_hash empty, node;
+    const uint8_t zeros[sizeof t->leaf] = {0};
+    uint32_t level = 0;
+    if (t->filled != 0 || t->leaves == 0) {
+        end_leaf(t);
+    }
+    asy_keccak256(&empty, asy_bytes_of(zeros, sizeof zeros));
+    for (; (t->leaves >> level & 1) == 0; level++) {
+        hash_two(&empty, &empty, &empty);
+    }
+    node = t->left[level];
+    if (t->leaves >> level != 1) { /* no power of two: the last subtree goes up beside empty ones */
+        hash_two(&node, &node, &empty);
+        for (level++; t->leaves >> level != 0; level++) {
+            hash_two(&empty, &empty, &empty);
+            if (t->leaves >> level & 1) {
+                hash_two(&node, &t->left[level], &node);
+            } else {
+                hash_two(&node, &node, &empty);
+            }
+        }
+    }
+    *ret_root = node;
 }
 
-void asy_output_digest(struct asy_hash *ret_digest, const struct asy_hash *prompt_digest,
-                       const uint32_t *ids, size_t count) {
-    struct asy_keccak k;
-    asy_keccak_init(&k);
-    asy_keccak_add(&k, ASY_STR("assay/output/1"));
-    asy_keccak_add(&k, asy_bytes_of(prompt_digest->b, 32));
-    add_ids(&k, ids, count);
-    asy_keccak_final(&k, ret_digest);
+void asy_prompt_digest(struct asy_hash *ret_digest, const uint32_t *ids, size_t count) {
+    struct ids_tree t = {.leaves = 0};
+    add_ids(&t, ids, count);
+    end_ids(&t, ret_digest);
+}
+
+void asy_output_digest(struct asy_hash *ret_digest, const struct asy_output *o) {
+    static const char name[] = "assay/output/2";
+    struct ids_tree t = {.leaves = 0};
+    struct asy_hash answer;
+    uint8_t in[sizeof name - 1 + 32 + 32 + 12], *p = in + sizeof name - 1;
+    add_ids(&t, o->prior, o->prior_count);
+    add_ids(&t, o->ids, o->count);
+    end_ids(&t, &answer);
+    memcpy(in, name, sizeof name - 1);
+    memcpy(p, o->prompt.b, 32);
+    memcpy(p + 32, answer.b, 32);
+    asy_be32_put(p + 64, o->prompt_count);
+    asy_be32_put(p + 68, o->prior_count);
+    asy_be32_put(p + 72, o->count);
+    asy_keccak256(ret_digest, asy_bytes_of(in, sizeof in));
 }
 
 /* ---- rules ----------------------------------------------------------------------------------- */

@@ -191,13 +191,22 @@ void asy_job_bias_digest(struct asy_hash *ret_digest, struct asy_bytes bias);
 /* Are these the pairs that the canonical settings name? Other settings name none. errors: MISMATCH
  */
 ASY_MUST_USE enum asy_err asy_job_bias_check(struct asy_bytes settings, struct asy_bytes bias);
-/* keccak256("assay/prompt/1" || u32 big-endian ids). */
+/* The prompt's ids root: a tree over leaves of 32 ids, so that one of them can be shown alone.
+ * source: docs/protocol/objects.md section 4 */
 void asy_prompt_digest(struct asy_hash *ret_digest, const uint32_t *ids, size_t count);
 
-/* keccak256("assay/output/1" || prompt digest || u32 big-endian output ids of this segment):
- * Receipt.output. */
-void asy_output_digest(struct asy_hash *ret_digest, const struct asy_hash *prompt_digest,
-                       const uint32_t *ids, size_t count);
+/* What a segment's answer is: all borrowed. */
+struct asy_output {
+    struct asy_hash prompt; /* asy_prompt_digest */
+    uint32_t prompt_count;  /* Receipt.in_tokens */
+    const uint32_t *prior;  /* output of earlier segments */
+    uint32_t prior_count;
+    const uint32_t *ids; /* of this one */
+    uint32_t count;      /* Receipt.out_tokens */
+};
+/* Receipt.output: keccak256("assay/output/2" || prompt digest || ids root of prior and ids || u32
+ * prompt_count || u32 prior_count || u32 count), big-endian */
+void asy_output_digest(struct asy_hash *ret_digest, const struct asy_output *output);
 
 /* ---- audit records --------------------------------------------------------------------------- */
 

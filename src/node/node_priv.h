@@ -67,6 +67,8 @@ struct job {
     asy_u128 amount; /* of its receipt, once it has ended */
     uint32_t *ids;
     uint32_t count, cap; /* tokens */
+    uint32_t *prior;     /* output of earlier segments */
+    uint32_t prior_count;
     /* the offer, until the engine has it */
     struct asy_arena arena;
     struct asy_engine_job engine_job;

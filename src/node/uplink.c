@@ -36,6 +36,7 @@ static struct job *find_job(struct uplink *up, uint64_t seq) {
 static void forget(struct job *job) {
     asy_arena_done(&job->arena);
     asy_free(job->ids);
+    asy_free(job->prior);
     asy_free(job);
 }
 
@@ -309,15 +310,13 @@ static void on_offer(void *arg, uint64_t seq, const struct asy_link_offer *o) {
         return;
     }
     struct asy_engine_job *e = &job->engine_job;
-    struct asy_bytes prior, messages;
+    struct asy_bytes messages;
     if (!read_messages(job, o->messages, &messages)) {
         reject(job, ASY_REJECT_REQUEST, "messages that are not canonical, or not the ticket's");
         return;
     }
     struct asy_bytes *stops = asy_arena_alloc(&job->arena, ASY_MAX_STOPS * sizeof *stops);
-    bool ok = stops != NULL && copy_bytes(&job->arena, &e->messages, messages) &&
-              copy_bytes(&job->arena, &prior,
-                         asy_bytes_of(o->prefix, o->prefix_count * sizeof o->prefix[0]));
+    bool ok = stops != NULL && copy_bytes(&job->arena, &e->messages, messages);
     for (uint32_t i = 0; ok && i < o->stop_count; i++) {
         ok = copy_bytes(&job->arena, &stops[i], o->stops[i]);
     }
@@ -334,8 +333,13 @@ static void on_offer(void *arg, uint64_t seq, const struct asy_link_offer *o) {
         return;
     }
     e->bias = bias;
-    e->prior_ids = o->prefix_count != 0 ? (const uint32_t *)(const void *)prior.p : NULL;
-    e->prior_count = o->prefix_count;
+    if (o->prefix_count != 0) {
+        job->prior_count = o->prefix_count;
+        job->prior = asy_alloc(o->prefix_count * sizeof job->prior[0]);
+        memcpy(job->prior, o->prefix, o->prefix_count * sizeof job->prior[0]);
+    }
+    e->prior_ids = job->prior;
+    e->prior_count = job->prior_count;
     memcpy(e->seed, o->seed.b, sizeof e->seed);
     e->max_tokens = (uint32_t)o->terms->max_out + o->prefix_count;
     e->stops = stops;
@@ -394,7 +398,13 @@ static struct asy_receipt make_receipt(const struct job *job, uint32_t keep,
         .last_ms = keep != 0 ? job->last_ms : 0,
     };
     asy_object_hash(&r.terms, ASY_OBJ_TERMS, &job->terms);
-    asy_output_digest(&r.output, &job->prompt_digest, job->ids, keep);
+    const struct asy_output output = {.prompt = job->prompt_digest,
+                                      .prompt_count = job->in_tokens,
+                                      .prior = job->prior,
+                                      .prior_count = job->prior_count,
+                                      .ids = job->ids,
+                                      .count = keep};
+    asy_output_digest(&r.output, &output);
     must(asy_job_cost(&r.amount, &job->terms, r.in_tokens, r.cached_tokens, r.out_tokens));
     struct uplink *up = job->up;
     must(book_add_receipt(up->n->book, &job->terms, &r, &job->prompt_digest, up->totals.items));

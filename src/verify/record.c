@@ -135,14 +135,23 @@ static const char *check_output(const struct asy_verify_segment *s) {
     const struct asy_audit_record *own = &s->record;
     const struct asy_receipt *receipt = &s->receipt;
     struct asy_hash digest;
+    if (receipt->in_tokens > UINT32_MAX) {
+        return "no prompt is that long";
+    }
     if (own->count != receipt->out_tokens &&
         (receipt->finish != ASY_FINISH_LINK || own->count < receipt->out_tokens)) {
         return "it has another number of output ids than the receipt";
     }
-    asy_output_digest(&digest, &s->prompt_digest, own->ids, receipt->out_tokens);
+    const struct asy_output output = {.prompt = s->prompt_digest,
+                                      .prompt_count = (uint32_t)receipt->in_tokens,
+                                      .prior = own->prior,
+                                      .prior_count = own->prior_count,
+                                      .ids = own->ids,
+                                      .count = (uint32_t)receipt->out_tokens};
+    asy_output_digest(&digest, &output);
     return asy_hash_eq(&digest, &receipt->output)
                ? NULL
-               : "prompt digest and output ids are not what the receipt is about";
+               : "prompt, earlier and own output ids are not what the receipt is about";
 }
 
 void verify_record_check(struct asy_verify_report *r, uint32_t segment) {

@@ -96,22 +96,64 @@ library ExactTree {
     /// @notice What a trace is of: section 9.5.
     struct Job {
         bytes32 weights;
-        bytes32 ids;
+        bytes32 output; // of the receipt: outputDigest
         bytes32 seed;
         bytes32[2] settings;
-        uint32 first;
-        uint32 prompt;
-        uint32 output;
     }
 
     function jobHash(Job memory job) internal pure returns (bytes32) {
-        bytes16 numbers = _little(job.first) | _little(job.prompt) >> 32 | _little(job.output) >> 64
-            | _little(LAYOUT) >> 96;
         return keccak256(
             abi.encodePacked(
-                bytes32("assay/exact/job/1"), job.weights, job.ids, job.seed, job.settings, numbers
+                bytes32("assay/exact/job/2"),
+                job.weights,
+                job.output,
+                job.seed,
+                job.settings,
+                LAYOUT
             )
         );
+    }
+
+    /// @notice What a receipt is about (docs/protocol/objects.md section 4). Both roots are those
+    /// of `idsDepth` over leaves of 32 ids.
+    struct Output {
+        bytes32 prompt;
+        bytes32 answer;
+        uint32 promptIds;
+        uint32 first; // ids of the answer that earlier segments gave
+        uint32 outputIds;
+    }
+
+    function outputDigest(Output memory o) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encodePacked(
+                "assay/output/2", o.prompt, o.answer, o.promptIds, o.first, o.outputIds
+            )
+        );
+    }
+
+    /// @notice Levels of an ids root.
+    function idsDepth(uint256 ids) internal pure returns (uint256 depth) {
+        while (32 << depth < ids) ++depth;
+    }
+
+    /// @notice The id at a position, shown by its leaf and the path to its root.
+    /// @param leaf 128 bytes: 32 ids, little-endian. Nothing of another length has such a path
+    function idAt(Output memory o, uint256 position, bytes calldata leaf, bytes32[] calldata path)
+        internal
+        pure
+        returns (uint32)
+    {
+        uint256 answerIds = uint256(o.first) + o.outputIds;
+        bool inAnswer = position >= o.promptIds;
+        uint256 index = inAnswer ? position - o.promptIds : position;
+        if (path.length != idsDepth(inAnswer ? answerIds : o.promptIds)) revert BadShape();
+        if (inAnswer && index >= answerIds) revert BadShape();
+        if (climb(keccak256(leaf), index / 32, path) != (inAnswer ? o.answer : o.prompt)) {
+            revert BadShape();
+        }
+        index = 4 * (index % 32);
+        return _little(uint32(bytes4(leaf[index:index + 4])));
     }
 
     /// @notice The layout of traces that this library knows.
@@ -145,8 +187,8 @@ library ExactTree {
         }
     }
 
-    function _little(uint32 x) private pure returns (bytes16) {
+    function _little(uint32 x) private pure returns (uint32) {
         x = (x >> 8 & 0x00ff00ff) | (x & 0x00ff00ff) << 8;
-        return bytes16(bytes4(x >> 16 | x << 16));
+        return x >> 16 | x << 16;
     }
 }

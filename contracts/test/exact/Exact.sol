@@ -72,6 +72,23 @@ contract ExactCalls {
         return ExactTree.jobHash(job);
     }
 
+    function outputDigest(ExactTree.Output memory o) external pure returns (bytes32) {
+        return ExactTree.outputDigest(o);
+    }
+
+    function idsDepth(uint256 ids) external pure returns (uint256) {
+        return ExactTree.idsDepth(ids);
+    }
+
+    function idAt(
+        ExactTree.Output memory o,
+        uint256 position,
+        bytes calldata leaf,
+        bytes32[] calldata path
+    ) external pure returns (uint256) {
+        return ExactTree.idAt(o, position, leaf, path);
+    }
+
     // ---- what they take ----
 
     function gasOfDot(bytes calldata w, bytes calldata q) external view returns (uint256 g) {

@@ -174,25 +174,134 @@ contract TreesTest is ExactTest {
     }
 
     function _checkJob(string memory run, bytes32 weights) internal view {
-        uint256[] memory prompt = vm.parseJsonUintArray(json, field(run, "prompt"));
-        uint256[] memory output = vm.parseJsonUintArray(json, field(run, "output"));
-        int256[] memory ids = new int256[](prompt.length + output.length);
-        for (uint256 i; i < ids.length; ++i) {
-            ids[i] = int256(i < prompt.length ? prompt[i] : output[i - prompt.length]);
+        uint256[] memory given = vm.parseJsonUintArray(json, field(run, "prompt"));
+        uint256[] memory chosen = vm.parseJsonUintArray(json, field(run, "output"));
+        ExactTree.Output memory o;
+        o.first = uint32(vm.parseJsonUint(json, field(run, "first")));
+        o.promptIds = uint32(given.length - o.first);
+        o.outputIds = uint32(chosen.length);
+        int256[] memory prompt = new int256[](o.promptIds);
+        int256[] memory answer = new int256[](o.first + chosen.length);
+        for (uint256 i; i < given.length + chosen.length; ++i) {
+            int256 id = int256(i < given.length ? given[i] : chosen[i - given.length]);
+            i < prompt.length ? prompt[i] = id : answer[i - prompt.length] = id;
         }
-        uint256 level;
-        while (32 << level < ids.length) ++level;
-        bytes32 root = calls.blockRoot(bytesOf(ids), level);
-        assertEq(root, word(field(run, "ids_root")), "ids");
+        o.prompt = calls.blockRoot(bytesOf(prompt), calls.idsDepth(prompt.length));
+        o.answer = calls.blockRoot(bytesOf(answer), calls.idsDepth(answer.length));
+        assertEq(o.prompt, word(field(run, "prompt_root")), "prompt");
+        assertEq(o.answer, word(field(run, "answer_root")), "answer");
+        assertEq(calls.outputDigest(o), word(field(run, "output_digest")), "output");
         bytes memory settings = text(field(run, "settings_bytes"));
         ExactTree.Job memory job;
         job.weights = weights;
-        job.ids = root;
+        job.output = calls.outputDigest(o);
         job.seed = word(field(run, "seed"));
         (job.settings[0], job.settings[1]) = abi.decode(settings, (bytes32, bytes32));
-        job.first = uint32(vm.parseJsonUint(json, field(run, "first")));
-        job.prompt = uint32(prompt.length);
-        job.output = uint32(output.length);
         assertEq(calls.jobHash(job), word(field(run, "job")), "job");
+    }
+
+    /// The leaf of 32 ids that holds number `index`, and its path.
+    function _opened(int256[] memory ids, uint256 index)
+        internal
+        view
+        returns (bytes memory leaf, bytes32[] memory path)
+    {
+        uint256 depth = calls.idsDepth(ids.length);
+        path = new bytes32[](depth);
+        for (uint256 level; level < depth; ++level) {
+            uint256 size = 32 << level;
+            uint256 sibling = index / size ^ 1;
+            path[level] = calls.blockRoot(bytesOf(_part(ids, sibling * size, size)), level);
+        }
+        leaf = new bytes(128);
+        bytes memory some = bytesOf(_part(ids, index / 32 * 32, 32));
+        for (uint256 i; i < some.length; ++i) {
+            leaf[i] = some[i];
+        }
+    }
+
+    function _part(int256[] memory ids, uint256 from, uint256 size)
+        internal
+        pure
+        returns (int256[] memory part)
+    {
+        uint256 n = from >= ids.length ? 0 : ids.length - from < size ? ids.length - from : size;
+        part = new int256[](n);
+        for (uint256 i; i < n; ++i) {
+            part[i] = ids[from + i];
+        }
+    }
+
+    function _ids(uint256 n, uint256 salt) internal pure returns (int256[] memory ids) {
+        ids = new int256[](n);
+        for (uint256 i; i < n; ++i) {
+            ids[i] = int256(uint256(keccak256(abi.encode(i, salt))) % 262_144);
+        }
+    }
+
+    function test_ids_depth() public view {
+        uint256[2][9] memory cases = [
+            [uint256(0), 0],
+            [uint256(1), 0],
+            [uint256(32), 0],
+            [uint256(33), 1],
+            [uint256(64), 1],
+            [uint256(65), 2],
+            [uint256(1024), 5],
+            [uint256(1025), 6],
+            [uint256(131_072), 12]
+        ];
+        for (uint256 i; i < cases.length; ++i) {
+            assertEq(calls.idsDepth(cases[i][0]), cases[i][1], "depth");
+        }
+    }
+
+    /// Every id of a job is shown at its position, and nothing else there.
+    function test_ids_at_their_positions() public {
+        int256[] memory prompt = _ids(70, 1);
+        int256[] memory answer = _ids(133, 2);
+        ExactTree.Output memory o;
+        o.promptIds = 70;
+        o.first = 40;
+        o.outputIds = 93;
+        o.prompt = calls.blockRoot(bytesOf(prompt), calls.idsDepth(70));
+        o.answer = calls.blockRoot(bytesOf(answer), calls.idsDepth(133));
+        for (uint256 i; i < 203; ++i) {
+            bool inAnswer = i >= 70;
+            (bytes memory leaf, bytes32[] memory path) =
+                inAnswer ? _opened(answer, i - 70) : _opened(prompt, i);
+            int256 id = inAnswer ? answer[i - 70] : prompt[i];
+            assertEq(calls.idAt(o, i, leaf, path), uint256(id), "id");
+            if (i % 29 != 0) continue;
+            leaf[i % 128] ^= 0x01;
+            vm.expectRevert(ExactTree.BadShape.selector);
+            calls.idAt(o, i, leaf, path);
+            leaf[i % 128] ^= 0x01;
+            path[1] ^= bytes32(uint256(1));
+            vm.expectRevert(ExactTree.BadShape.selector);
+            calls.idAt(o, i, leaf, path);
+            path[1] ^= bytes32(uint256(1));
+            vm.expectRevert(ExactTree.BadShape.selector);
+            calls.idAt(o, i, bytes.concat(leaf, bytes1(0)), path);
+            bytes32[] memory short = new bytes32[](path.length - 1);
+            vm.expectRevert(ExactTree.BadShape.selector);
+            calls.idAt(o, i, leaf, short);
+            vm.expectRevert(ExactTree.BadShape.selector);
+            calls.idAt(o, i ^ 32, leaf, path);
+        }
+        // a node is no leaf
+        bytes32[] memory above = new bytes32[](1);
+        above[0] = calls.blockRoot(bytesOf(_part(prompt, 64, 64)), 1);
+        bytes memory node = abi.encodePacked(
+            calls.blockRoot(bytesOf(_part(prompt, 0, 32)), 0),
+            calls.blockRoot(bytesOf(_part(prompt, 32, 32)), 0)
+        );
+        assertEq(calls.climb(keccak256(node), 0, above), o.prompt, "node");
+        vm.expectRevert(ExactTree.BadShape.selector);
+        calls.idAt(o, 0, node, above);
+        (bytes memory last, bytes32[] memory way) = _opened(answer, 132);
+        assertEq(calls.idAt(o, 202, last, way), uint256(answer[132]), "the last");
+        vm.expectRevert(ExactTree.BadShape.selector); // zeros behind the last are no ids
+        calls.idAt(o, 203, last, way);
     }
 }

@@ -568,12 +568,12 @@ BIAS = [(3, -100000), (50, 3000), (60, -700)]
 TOYS = (
     ("plain", dict(layers=2, dim=32, inner=64, heads=2, kv_heads=1, head_dim=16, vocab=96, positions=512, window=0, ropes=1, activation=0, residual_bits=14,
                    flags=G.TIED | G.HEAD_WIDE), [(0, 0, 8), (0, 0, 9)],
-     [([1, 2, 3], 4, settings(), 0), ([1, 2, 3], [91, 5, 6, 7], settings(), 0), ([95], 3, settings(temperature_milli=0), 17), ([7, 7, 7, 7], 2, settings(top_k=5, temperature_milli=700), 1),
+     [([1, 2, 3], 4, settings(), 0), ([1, 2, 3], [91, 5, 6, 7], settings(), 0), ([95, 17], 3, settings(temperature_milli=0), 1), ([7, 7, 7, 7], 2, settings(top_k=5, temperature_milli=700), 1),
       ([9, 8, 7, 40, 41, 40], 5, settings(temperature_milli=900, top_k=20, top_p_ppm=950000, min_p_ppm=1000, presence_penalty_milli=300, frequency_penalty_milli=-450,
                                           repeat_penalty_milli=1250, logit_bias=G.sampling.bias_digest(BIAS).hex()), 3, BIAS)]),
     ("everything", dict(layers=3, dim=64, inner=160, heads=4, kv_heads=2, head_dim=32, vocab=80, positions=600, window=5, ropes=2, activation=1, residual_bits=12,
                         flags=G.POST_NORMS | G.QK_NORMS), [(1, 1, 5), (0, 0, 10), (1, 1, 15)],
-     [([5, 6, 7, 8, 9, 10, 11], 3, settings(top_p_ppm=900000, temperature_milli=800), 0), ([79, 0, 40], 4, settings(top_k=70, top_p_ppm=950000, min_p_ppm=1000), 100)]),
+     [([5, 6, 7, 8, 9, 10, 11], 3, settings(top_p_ppm=900000, temperature_milli=800), 0), ([79, 0, 40], 4, settings(top_k=70, top_p_ppm=950000, min_p_ppm=1000), 2)]),
     ("long", dict(layers=1, dim=32, inner=32, heads=2, kv_heads=2, head_dim=16, vocab=64, positions=512, window=270, ropes=1, activation=0, residual_bits=14,
                   flags=G.QK_NORMS), [(1, 0, 0)],
      [([(11 * i + i * i) % 64 for i in range(290)], 6, settings(min_p_ppm=20000), 3)]),
@@ -610,7 +610,7 @@ def toys():
                 "prompt": prompt, "output": run.ids[len(prompt):], "chosen": run.chosen, "settings": s, "settings_bytes": G.sampling.settings_bytes(s).hex(), "seed": seed.hex(), "first": first,
                 "bias": [list(pair) for pair in run.bias], "positions": run.T,
                 "logits": {str(pos): v for pos, v in run.logits.items()}, "starts": run.starts, "leaf_bits": run.leaf_bits, "layer_bits": run.layer_bits,
-                "token_bits": run.token_bits, "leaf_count": len(run.leaves), "ids_root": run.ids_root().hex(), "job": run.job().hex(), "trace_root": run.tree()[1].hex(),
+                "token_bits": run.token_bits, "leaf_count": len(run.leaves), **dict(zip(("prompt_root", "answer_root", "output_digest"), (h.hex() for h in run.output()))), "job": run.job().hex(), "trace_root": run.tree()[1].hex(),
                 "last_position": {str(i - (last << span)): leaf.rstrip(b"\0").hex() for i, leaf in sorted(run.leaves.items()) if i >> span == last},
             })
             if name == "judged":

@@ -496,15 +496,22 @@ class Run:
             t.set(index, keccak256(leaf))
         return t, t.build()
 
-    def ids_root(self):
-        data = struct.pack(f"<{len(self.ids)}I", *self.ids)
-        count = ceil(len(data), 128)
+    def ids_root(self, ids):
+        """docs/protocol/objects.md section 4"""
+        data = struct.pack(f"<{len(ids)}I", *ids)
+        count = max(1, ceil(len(data), 128))
         t = Tree(M.log2up(count), keccak256(bytes(128)))
         for i in range(count):
             t.set(i, keccak256(data[128 * i:128 * i + 128].ljust(128, b"\0")))
         return t.build()
 
+    def output(self):
+        """The two roots, and what a receipt says of them."""
+        given, n = len(self.prompt), len(self.prompt) - self.first
+        roots = self.ids_root(self.ids[:n]), self.ids_root(self.ids[n:])
+        counts = struct.pack(">3I", n, self.first, len(self.ids) - given)
+        return *roots, keccak256(b"assay/output/2" + roots[0] + roots[1] + counts)
+
     def job(self):
-        n = len(self.prompt)
-        return keccak256(b"assay/exact/job/1".ljust(32, b"\0") + self.m.weights_root() + self.ids_root() + self.seed
-                         + sampling.settings_bytes(self.settings) + struct.pack("<4I", self.first, n, len(self.ids) - n, 1))
+        return keccak256(b"assay/exact/job/2".ljust(32, b"\0") + self.m.weights_root() + self.output()[2] + self.seed
+                         + sampling.settings_bytes(self.settings) + struct.pack(">I", 1))

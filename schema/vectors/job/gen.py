@@ -9,6 +9,7 @@ Written from the document alone; the C code is compared with its output. Keccak-
 import hashlib
 import json
 import os
+import re
 import struct
 import sys
 
@@ -99,12 +100,18 @@ def bias(pairs):
     return encoding, keccak256(b"assay/bias/1" + encoding) if encoding else bytes(32)
 
 
-def prompt_digest(ids):
-    return keccak256(b"assay/prompt/1" + b"".join(map(u32, ids)))
+def ids_root(ids):
+    data = b"".join(struct.pack("<I", i) for i in ids)
+    nodes = [keccak256(data[i:i + 128].ljust(128, b"\0")) for i in range(0, max(len(data), 1), 128)]
+    while len(nodes) & (len(nodes) - 1):
+        nodes.append(keccak256(bytes(128)))
+    while len(nodes) > 1:
+        nodes = [keccak256(nodes[i] + nodes[i + 1]) for i in range(0, len(nodes), 2)]
+    return nodes[0]
 
 
-def output_digest(prompt, ids):
-    return keccak256(b"assay/output/1" + prompt + b"".join(map(u32, ids)))
+def output_digest(prompt, prompt_count, prior, ids):
+    return keccak256(b"assay/output/2" + prompt + ids_root(prior + ids) + u32(prompt_count) + u32(len(prior)) + u32(len(ids)))
 
 
 # ---- section "Canonical form" ----
@@ -183,10 +190,12 @@ def make():
     for pairs in [[], [(0, 1)], [(7, -100000), (8, 100000)], [(5 * i, 1 - i) for i in range(300) if i != 1]]:
         encoding, digest = bias(pairs)
         doc["bias"].append({"pairs": hexed(encoding), "digest": hexed(digest)})
-    for ids in [[], [0], [1, 2, 3], [0xffffffff], list(range(63)), list(range(64)), list(range(65)), list(range(1000, 1400))]:
-        p = prompt_digest(ids)
-        doc["prompt"].append({"ids": ids, "digest": hexed(p)})
-        doc["output"].append({"prompt": hexed(h[2]), "ids": ids, "digest": hexed(output_digest(h[2], ids))})
+    for n in [0, 1, 31, 32, 33, 64, 65, 96, 97, 128, 129, 161, 193, 225, 257, 400]:
+        ids = [0xffffffff - 977 * i if i % 3 == 0 else i for i in range(n)]
+        doc["prompt"].append({"ids": ids, "digest": hexed(ids_root(ids))})
+        for prior in {0, n // 3, n}:
+            doc["output"].append({"prompt": hexed(h[2]), "promptIds": n + 7, "prior": ids[:prior], "ids": ids[prior:],
+                                  "digest": hexed(output_digest(h[2], n + 7, ids[:prior], ids[prior:]))})
     for name in OBJECTS:
         value = {}
         for kind, field in fields(name):
@@ -195,7 +204,7 @@ def make():
             value[field] = raw if kind in ("address", "bytes32") else int.from_bytes(raw, "big") >> (bits > 32)  # JSON stops at 2^63
         doc["objects"].append({"type": name, "canonical": hexed(canonical(name, value)), "structHash": hexed(struct_hash(name, value)),
                                "json": to_json(name, value)})
-    return json.dumps(doc, indent=1) + "\n"
+    return re.sub(r"\[[\d,\s]*\]", lambda m: re.sub(r"\s+", "", m.group()), json.dumps(doc, indent=1)) + "\n"  # ids on one line
 
 
 def main():

@@ -244,8 +244,9 @@ static void check_run(const struct asy_exact_model *m, const json_t *run,
                                      (int32_t)json_integer_value(json_array_get(pair, 1))};
     }
     struct asy_hash seed = hash_of(run, "seed"), got, want = hash_of(run, "job");
+    struct asy_hash digest = hash_of(run, "output_digest");
     memcpy(job.seed, seed.b, 32);
-    asy_exact_job_hash(&got, &job, &asy_exact_model_info(m)->weights);
+    asy_exact_job_hash(&got, &job, &asy_exact_model_info(m)->weights, &digest);
     CHECK(asy_hash_eq(&got, &want));
 
     struct asy_exact_config c = {kernel, 2, 1, u32(run, "positions"), 17, 17};

@@ -361,7 +361,9 @@ static struct item *add_item(struct played *p, const struct offer *o, uint32_t k
                                          .first_ms = keep != 0 ? now : 0,
                                          .last_ms = keep != 0 ? now : 0};
     asy_object_hash(&item->receipt.terms, ASY_OBJ_TERMS, &o->terms);
-    asy_output_digest(&item->receipt.output, &item->prompt, ids, keep);
+    const struct asy_output output = {
+        .prompt = item->prompt, .prompt_count = IN_TOKENS, .ids = ids, .count = keep};
+    asy_output_digest(&item->receipt.output, &output);
     MUST(asy_job_cost(&item->receipt.amount, &o->terms, IN_TOKENS, 0, keep));
     return item;
 }

@@ -119,7 +119,9 @@ static void check_record(void *arg, const struct asy_audit_record *r) {
     CHECK_OK(asy_sample_bias_decode(bias, &count, r->bias, NULL));
     CHECK_MEM(bias, want, sizeof want);
     CHECK(r->stop_count == 2 && asy_bytes_eq(r->stops[1], ASY_STR("two")));
-    asy_output_digest(&h, &item->prompt, r->ids, r->count);
+    const struct asy_output output = {
+        .prompt = item->prompt, .prompt_count = IN_TOKENS, .ids = r->ids, .count = r->count};
+    asy_output_digest(&h, &output);
     CHECK(asy_hash_eq(&h, &item->receipt.output) && r->count == 3 && r->prior_count == 0);
 }
 static void never(void *arg, const struct asy_audit_record *r) {

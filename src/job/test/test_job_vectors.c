@@ -175,15 +175,15 @@ static void test_eip712(void) {
 
 /* ---- schema/vectors/job/digests.json --------------------------------------------------------- */
 
-static size_t ids_of(uint32_t *ret, size_t max, const struct asy_json *v) {
-    const struct asy_json *ids = asy_json_get(v, "ids");
+static uint32_t ids_of(uint32_t *ret, size_t max, const struct asy_json *v, const char *key) {
+    const struct asy_json *ids = asy_json_get(v, key);
     ASY_ASSERT(asy_json_len(ids) <= max);
     for (size_t i = 0; i < asy_json_len(ids); i++) {
         uint64_t id = 0;
         CHECK_OK(asy_json_u64(&id, asy_json_at(ids, i)));
         ret[i] = (uint32_t)id;
     }
-    return asy_json_len(ids);
+    return (uint32_t)asy_json_len(ids);
 }
 
 static void test_digests(void) {
@@ -272,7 +272,7 @@ static void test_digests(void) {
     CHECK(asy_json_len(list) > 0);
     for (size_t i = 0; i < asy_json_len(list); i++) {
         const struct asy_json *v = asy_json_at(list, i);
-        asy_prompt_digest(&got, ids, ids_of(ids, ASY_COUNT(ids), v));
+        asy_prompt_digest(&got, ids, ids_of(ids, ASY_COUNT(ids), v, "ids"));
         want = hash(v, "digest");
         CHECK(asy_hash_eq(&got, &want));
     }
@@ -280,8 +280,14 @@ static void test_digests(void) {
     CHECK(asy_json_len(list) > 0);
     for (size_t i = 0; i < asy_json_len(list); i++) {
         const struct asy_json *v = asy_json_at(list, i);
-        struct asy_hash prompt = hash(v, "prompt");
-        asy_output_digest(&got, &prompt, ids, ids_of(ids, ASY_COUNT(ids), v));
+        static uint32_t prior[1024];
+        struct asy_output o = {.prompt = hash(v, "prompt"), .prior = prior, .ids = ids};
+        uint64_t prompt_count = 0;
+        CHECK_OK(asy_json_u64(&prompt_count, asy_json_get(v, "promptIds")));
+        o.prompt_count = (uint32_t)prompt_count;
+        o.prior_count = ids_of(prior, ASY_COUNT(prior), v, "prior");
+        o.count = ids_of(ids, ASY_COUNT(ids), v, "ids");
+        asy_output_digest(&got, &o);
         want = hash(v, "digest");
         CHECK(asy_hash_eq(&got, &want));
     }

@@ -77,6 +77,7 @@ struct seen { /* a job, as the gateway's end of the link told it */
     uint32_t reason, tokens;
     char param[ASY_MAX_NAME + 1];
     uint32_t ids[256];
+    uint32_t prior[256], prior_count; /* what another segment gave before */
     struct asy_buf text;
     struct asy_receipt receipt;
     struct asy_hash prompt;
@@ -149,11 +150,17 @@ static void gw_tokens(void *arg, uint64_t job, void *user, const uint32_t *ids, 
     s->tokens += count;
     CHECK_OK(asy_buf_add_bytes(&s->text, text));
 }
-static void check_receipt(const struct asy_receipt *r, const struct asy_terms *terms,
-                          const uint32_t *ids, const struct asy_hash *prompt, int line) {
+static void check_receipt(const struct asy_receipt *r, const struct seen *s,
+                          const struct asy_hash *prompt, int line) {
     struct asy_hash output;
-    enum asy_err err = asy_receipt_check(r, terms, &why);
-    asy_output_digest(&output, prompt, ids, (uint32_t)r->out_tokens);
+    enum asy_err err = asy_receipt_check(r, &s->terms, &why);
+    const struct asy_output o = {.prompt = *prompt,
+                                 .prompt_count = (uint32_t)r->in_tokens,
+                                 .prior = s->prior,
+                                 .prior_count = s->prior_count,
+                                 .ids = s->ids,
+                                 .count = (uint32_t)r->out_tokens};
+    asy_output_digest(&output, &o);
     if (err != ASY_OK || !asy_hash_eq(&output, &r->output)) {
         fprintf(stderr, "line %d: a receipt that does not fit: %s\n", line, why.text);
         asy_test_failures++;
@@ -175,7 +182,7 @@ static void gw_resent(void *arg, const struct asy_terms *terms, const struct asy
     (void)arg;
     item_end = item + 1;
     struct seen *s = &seen[terms->link_seq];
-    check_receipt(receipt, &s->terms, s->ids, prompt, __LINE__);
+    check_receipt(receipt, s, prompt, __LINE__);
     resent_terms = *terms;
     resent = *receipt;
     resent_count++;
@@ -286,6 +293,7 @@ static bool live(void) { return link_gw != NULL && asy_link_gw_live(link_gw); }
 /* What offers carry unless a test says otherwise. */
 static struct asy_bytes offered_bias;
 static int32_t offered_presence_milli;
+static const struct seen *offered_after; /* go on with what this one gave */
 
 /* Offers a job whose prompt is `text`; the echo engine answers with it. */
 static struct seen *offer(const char *text, uint32_t credit, uint32_t max_out) {
@@ -326,6 +334,12 @@ static struct seen *offer(const char *text, uint32_t credit, uint32_t max_out) {
     o.messages = asy_buf_bytes(&messages);
     o.settings = asy_bytes_of(encoded, sizeof encoded);
     o.bias = offered_bias;
+    if (offered_after != NULL) {
+        s->prior_count = offered_after->tokens;
+        memcpy(s->prior, offered_after->ids, s->prior_count * sizeof s->prior[0]);
+        o.prefix = s->prior;
+        o.prefix_count = s->prior_count;
+    }
     MUST(asy_link_gw_offer(link_gw, &o, s));
     books.next_link_seq = seq + 1;
     asy_buf_done(&messages);
@@ -356,7 +370,7 @@ static void test_cap(void) {
     offered_bias = (struct asy_bytes){0};
     UNTIL(s->done);
     CHECK(s->accepted);
-    check_receipt(&s->receipt, &s->terms, s->ids, &s->prompt, __LINE__);
+    check_receipt(&s->receipt, s, &s->prompt, __LINE__);
     CHECK_U64(s->receipt.out_tokens, s->tokens);
     CHECK_U64(s->receipt.finish, ASY_FINISH_STOP);
     CHECK_STR(asy_buf_cstr(&s->text), "hello");
@@ -396,10 +410,25 @@ static void test_credit_and_cancel(void) {
     MUST(asy_link_gw_cancel(link_gw, s->terms.link_seq, 4, ASY_CANCEL_CLIENT));
     UNTIL(s->done);
     CHECK(s->receipt.out_tokens == 4 && s->receipt.finish == ASY_FINISH_CANCELLED);
-    check_receipt(&s->receipt, &s->terms, s->ids, &s->prompt, __LINE__);
+    check_receipt(&s->receipt, s, &s->prompt, __LINE__);
 }
 
 /* The cut comes when the node has signed for all: it signs again, for what was kept. */
+/* A second segment goes on behind the first, and its receipt says behind what. */
+static void test_next_segment(void) {
+    struct seen *first = offer("one two three four", 100, 2);
+    UNTIL(first->done);
+    check_receipt(&first->receipt, first, &first->prompt, __LINE__);
+    offered_after = first;
+    struct seen *s = offer("one two three four", 100, 100);
+    offered_after = NULL;
+    UNTIL(s->done);
+    check_receipt(&s->receipt, s, &s->prompt, __LINE__);
+    CHECK(asy_hash_eq(&s->prompt, &first->prompt) && s->prior_count == 2 && s->tokens > 0);
+    CHECK_STR(asy_buf_cstr(&first->text), "one tw");
+    CHECK_STR(asy_buf_cstr(&s->text), "o three four");
+}
+
 static void test_late_cancel(void) {
     struct seen *s = offer("abcdefghi", 100, 100);
     uint64_t before = resent_count;
@@ -518,6 +547,7 @@ int main(void) {
     CHECK(tickets_have != 0);
     struct seen *s = offer("again", 100, 100);
     UNTIL(s->done);
+    test_next_segment();
     UNTIL(books.receipts_have == item_end);
     node_end();
 

@@ -101,6 +101,11 @@ static inline uint32_t bundle_ids(uint32_t ret_ids[20], uint32_t i) {
     return count;
 }
 
+/* The second segment of a job goes on with the output of the first, if that was paid. */
+static inline uint32_t bundle_prior(uint32_t ret[20], const struct bundle_world *w, uint32_t i) {
+    return i % 2 == 1 && w->tickets[i - 1].paid ? bundle_ids(ret, i - 1) : 0;
+}
+
 static inline void bundle_ticket(struct bundle_world *w, uint32_t i, uint64_t first_seq) {
     struct bundle_ticket *t = &w->tickets[i];
     struct asy_terms *terms = &t->terms;
@@ -110,7 +115,7 @@ static inline void bundle_ticket(struct bundle_world *w, uint32_t i, uint64_t fi
     uint8_t encoded[ASY_SAMPLE_SETTINGS_LEN];
     struct asy_bytes stops[2];
     struct asy_buf text;
-    uint32_t ids[20];
+    uint32_t ids[20], prior[20];
     asy_buf_init(&text, 1024);
     bundle_request(&text, i);
     asy_api_request_digest(&request, asy_buf_bytes(&text));
@@ -147,7 +152,13 @@ static inline void bundle_ticket(struct bundle_world *w, uint32_t i, uint64_t fi
     t->receipt.in_tokens = 40 + i;
     t->receipt.cached_tokens = i % 3 * 10;
     t->receipt.out_tokens = bundle_ids(ids, i);
-    asy_output_digest(&t->receipt.output, &prompt, ids, t->receipt.out_tokens);
+    const struct asy_output output = {.prompt = prompt,
+                                      .prompt_count = (uint32_t)t->receipt.in_tokens,
+                                      .prior = prior,
+                                      .prior_count = bundle_prior(prior, w, i),
+                                      .ids = ids,
+                                      .count = (uint32_t)t->receipt.out_tokens};
+    asy_output_digest(&t->receipt.output, &output);
     t->receipt.finish = ASY_FINISH_STOP;
     t->receipt.first_ms = 1800000000100 + i;
     t->receipt.last_ms = 1800000002300 + i;
@@ -331,8 +342,8 @@ static inline void bundle_put_sampling(struct asy_jw *w, uint32_t i) {
     asy_jw_end(w);
 }
 
-static inline void bundle_put_ids(struct asy_jw *w, const char *key, uint32_t i, bool any) {
-    uint32_t ids[20], count = any ? bundle_ids(ids, i) : 0;
+static inline void bundle_put_ids(struct asy_jw *w, const char *key, const uint32_t *ids,
+                                  uint32_t count) {
     asy_jw_kv_array(w, key);
     for (uint32_t k = 0; k < count; k++) {
         asy_jw_u64(w, ids[k]);
@@ -340,8 +351,8 @@ static inline void bundle_put_ids(struct asy_jw *w, const char *key, uint32_t i,
     asy_jw_end(w);
 }
 
-/* The second segment of a job goes on with the output of the first, if that was paid. */
 static inline void bundle_put_record(struct asy_jw *w, const struct bundle_world *b, uint32_t i) {
+    uint32_t ids[20];
     struct asy_buf text;
     asy_buf_init(&text, 1024);
     bundle_request(&text, i);
@@ -349,8 +360,8 @@ static inline void bundle_put_record(struct asy_jw *w, const struct bundle_world
     asy_jw_kv_str(w, "request", asy_buf_bytes(&text));
     asy_jw_key(w, "bias");
     asy_jw_hex(w, bundle_bias(i));
-    bundle_put_ids(w, "prior", i - i % 2, i % 2 == 1 && b->tickets[i - 1].paid);
-    bundle_put_ids(w, "output", i, true);
+    bundle_put_ids(w, "prior", ids, bundle_prior(ids, b, i));
+    bundle_put_ids(w, "output", ids, bundle_ids(ids, i));
     asy_jw_end(w);
     asy_buf_done(&text);
 }

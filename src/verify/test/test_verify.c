@@ -697,6 +697,12 @@ static void test_record(void) {
     CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, &why));
     CHECK(r->good);
     check_states(&r->segments[1].findings, "+++-+++++--");
+    prior = strstr((char *)doc.p, "\"prior\":[2,"); /* the receipt knows better */
+    ASY_ASSERT(prior != NULL);
+    prior[9] = '3';
+    CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, &why));
+    CHECK(state_of(&r->segments[1].findings, ASY_VERIFY_RECORD) == ASY_VERIFY_FAILED);
+    prior[9] = '2';
     struct asy_arena small;
     asy_arena_init(&small, 64);
     CHECK_ERR(asy_verify_receipt(r, &small, asy_buf_bytes(&doc), NULL, &why), ASY_ERR_TOO_LONG);
@@ -709,7 +715,11 @@ static void test_record(void) {
     for (uint64_t n = 0; n <= all + 1; n++) {
         w->tickets[0].receipt.out_tokens = n;
         ids[bundle_ids(ids, 0)] = 9;
-        asy_output_digest(&w->tickets[0].receipt.output, &prompt, ids, n);
+        const struct asy_output output = {.prompt = prompt,
+                                          .prompt_count = (uint32_t)w->tickets[0].receipt.in_tokens,
+                                          .ids = ids,
+                                          .count = (uint32_t)n};
+        asy_output_digest(&w->tickets[0].receipt.output, &output);
         asy_buf_clear(&doc);
         bundle_write(&doc, w, 0, 1);
         CHECK_OK(asy_verify_receipt(r, NULL, asy_buf_bytes(&doc), NULL, &why));
