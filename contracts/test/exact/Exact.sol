@@ -125,6 +125,17 @@ contract ExactCalls {
         g -= gasleft();
     }
 
+    function gasOfIdAt(
+        ExactTree.Output memory o,
+        uint256 position,
+        bytes calldata leaf,
+        bytes32[] calldata path
+    ) external view returns (uint256 g) {
+        g = gasleft();
+        ExactTree.idAt(o, position, leaf, path);
+        g -= gasleft();
+    }
+
     function gasOfFold(bytes32[] memory nodes) external view returns (uint256 g) {
         g = gasleft();
         ExactTree.fold(nodes, 5);

@@ -109,6 +109,12 @@ contract ExactGasTest is ExactTest {
         emit log_named_uint("path of 19", calls.gasOfClimb(0, 5, path));
         path = new bytes32[](24);
         emit log_named_uint("path of 24", calls.gasOfClimb(0, 5, path));
+        ExactTree.Output memory o;
+        o.outputIds = 1024;
+        path = new bytes32[](5);
+        bytes memory leaf = new bytes(128);
+        o.answer = calls.climb(keccak256(leaf), 7, path);
+        emit log_named_uint("id among 1024", calls.gasOfIdAt(o, 240, leaf, path));
         path = new bytes32[](32);
         emit log_named_uint("reveal of 32", calls.gasOfFold(path));
     }
