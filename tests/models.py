@@ -29,6 +29,7 @@ class Model:
         self.family, self.head_dim, self.heads, self.kv_heads = family, head_dim, heads, kv_heads
         self.random = np.random.default_rng(seed)
         self.keys, self.tensors = {}, {}
+        self.template = None  # of chats
         self.window = window
         if family == "gemma3":
             layers = 7
@@ -115,6 +116,8 @@ class Model:
         w.add_bos_token_id(256)
         w.add_eos_token_id(257)
         w.add_add_bos_token(self.family == "gemma3")
+        if self.template:
+            w.add_chat_template(self.template)
         for name, values in self.tensors.items():
             if types and name in types:
                 raw, kind = types[name]

@@ -557,4 +557,40 @@ def traces(m):
     assert run("exact", "trace").status == 2 and "exact.md" in run("exact", "trace", "--help").out
 
 
+@case
+def a_prompt_with_the_time_in_it(_):
+    """A chat template that prints a clock: node and auditor read the one of the terms, in UTC, wherever and whenever they run."""
+    try:
+        import models
+    except ImportError:
+        print("     left out: the gguf package is missing")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        clock = models.Model("llama")
+        clock.template = "{{ strftime_now( '%F %H:%M:%S' ) + strftime_now(\"%Z\") }}{% for m in messages %}{{ m.content }}{% endfor %}"
+        gguf, exact = f"{folder}/clock.gguf", f"{folder}/clock.exact"
+        assert run("models", "convert", clock.write(gguf), exact, "--calibrate-tokens", "64").status == 0
+        before = os.environ.get("TZ")
+        os.environ["TZ"] = "Pacific/Kiritimati"
+        try:
+            m = Market("--model", exact)
+        finally:
+            del os.environ["TZ"]
+            if before is not None:
+                os.environ["TZ"] = before
+        try:
+            r = m.client.chat("!", model=m.model, max_tokens=8, temperature=0)
+            assert r.status == 200, r
+            document = record(m, r.headers["x-assay-job-id"])
+            issued = document["segments"][0]["terms"]["issuedAt"]
+            eventually("another second", lambda: int(time.time()) > issued + 1)
+            for zone in ("America/Los_Angeles", "UTC"):
+                r = run("verify", "-", "--json", "--replay", "--model", exact, "--name", m.model, document=document,
+                        env={**os.environ, "TZ": zone})
+                assert r.status == 0 and r.states()["prompt"] == "passed", r
+            assert document["segments"][0]["receipt"]["inTokens"] == len("2026-01-01 00:00:00GMT!"), document
+        finally:
+            m.discard()
+
+
 main(lambda: Market("--model", MODEL, "--engine", "exact"))

@@ -72,7 +72,7 @@ static const struct asy_config_item items[] = {
      .max = ASY_MAX_JOBS,
      .help = "Jobs at once. Memory grows with slots times context; llama.cpp takes at most 64."},
     {"model", "context", ASY_CONFIG_U64, AT(context), "2048", .flag = "context", .min = 64,
-     .max = 1048576, .unit = "tokens", .help = "Prompt and answer of one job together."},
+     .max = 1048576, .unit = "tokens", .help = "Prompt and answer of one job together; at most what the model is made for."},
     {"model", "max_out", ASY_CONFIG_U64, AT(max_out), "1024", .min = 1, .max = ASY_MAX_TOKENS,
      .unit = "tokens", .help = "Longest answer."},
     {"engine", "backend", ASY_CONFIG_STRING, AT(backend),
@@ -115,8 +115,6 @@ static enum asy_err describe(struct asy_link_model *m, const struct settings *s,
     ASY_TRY(price(&m->price_in, s->price_in, "model.price_in", why));
     ASY_TRY(price(&m->price_cached, s->price_cached, "model.price_cached", why));
     ASY_TRY(price(&m->price_out, s->price_out, "model.price_out", why));
-    m->context = s->context;
-    m->max_out = s->max_out < s->context ? s->max_out : s->context;
     m->tier = s->model_file != NULL ? ASY_TIER_AUDITED : ASY_TIER_FORMAT;
     if (s->model_file == NULL) {
         ASY_TRY(asy_manifest_echo(&manifest, s->model_name, s->context, why));
@@ -132,6 +130,8 @@ static enum asy_err describe(struct asy_link_model *m, const struct settings *s,
             (void)snprintf(m->engine, sizeof m->engine, "llama.cpp/%s", manifest.llama_versions);
         }
     }
+    m->context = s->context < manifest.context ? s->context : manifest.context;
+    m->max_out = s->max_out < m->context ? s->max_out : m->context;
     asy_manifest_digest(&m->digest, &manifest);
     return ASY_OK;
 }
@@ -175,6 +175,7 @@ static enum asy_err run(const struct settings *s, struct asy_why *why) {
     }
     if (err == ASY_OK) {
         err = describe(&config.model, s, why);
+        config.llama.context = config.model.context;
     }
     if (err == ASY_OK) {
         err = app_load_key(&secret, s->encryption_key, s->password, why);

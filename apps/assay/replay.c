@@ -61,8 +61,8 @@ int replay_options_check(struct replay_options *o, const char *command, bool nam
 /* ---- the model ------------------------------------------------------------------------------- */
 
 static enum asy_err chat(void *self, uint32_t **ret_ids, size_t *ret_count,
-                         struct asy_bytes messages, struct asy_why *why) {
-    return asy_llama_chat(self, ret_ids, ret_count, messages, why);
+                         struct asy_bytes messages, uint64_t time, struct asy_why *why) {
+    return asy_llama_chat(self, ret_ids, ret_count, messages, time, why);
 }
 static bool is_end(void *self, uint32_t id) { return asy_llama_vocab_end(self, id); }
 static size_t piece(void *self, char ret[ASY_ENGINE_PIECE_MAX], uint32_t id) {

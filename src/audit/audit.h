@@ -79,10 +79,10 @@ asy_audit_exact(struct asy_audit_exact *ret_audit, uint32_t *ret_wrong, struct a
 /* What makes text of ids and ids of text: the vocabulary inside the model file. */
 struct asy_audit_vocab {
     void *self;
-    /* A JSON array of messages to the ids of the prompt, as workers make them; ids by asy_alloc.
-     * errors: its own */
+    /* A JSON array of messages to the ids of the prompt, as workers make them at a time (Unix s);
+     * ids by asy_alloc. errors: its own */
     enum asy_err (*chat)(void *self, uint32_t **ret_ids, size_t *ret_count,
-                         struct asy_bytes messages, struct asy_why *reterr_why);
+                         struct asy_bytes messages, uint64_t time, struct asy_why *reterr_why);
     bool (*is_end)(void *self, uint32_t id);
     asy_engine_piece_fn piece; /* with self */
 };

@@ -58,7 +58,8 @@ enum asy_err asy_audit_prompt(uint32_t **ret_ids, uint32_t *ret_count, struct as
     struct asy_hash digest;
     size_t count;
     ASY_TRY(messages_of(&messages, segment->record->messages, reterr_why));
-    ASY_TRY(vocab->chat(vocab->self, ret_ids, &count, messages, reterr_why));
+    ASY_TRY(
+        vocab->chat(vocab->self, ret_ids, &count, messages, segment->terms->issued_at, reterr_why));
     if (count > UINT32_MAX) {
         asy_free(*ret_ids);
         return asy_why_set(reterr_why, ASY_ERR_RANGE, "messages", "%zu tokens", count);

@@ -132,6 +132,7 @@ static enum asy_err client_submit(struct asy_engine *base, const struct asy_engi
     submit.n_stops = job->stop_count;
     submit.credit = job->credit;
     submit.scope = job->scope;
+    submit.time = job->time;
     Assay__Engine__ToWorker message;
     assay__engine__to_worker__init(&message);
     message.body_case = ASSAY__ENGINE__TO_WORKER__BODY_SUBMIT;

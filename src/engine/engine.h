@@ -80,6 +80,9 @@ struct asy_engine_job {
      * only of the same scope, since the time to the first token tells whether it did. 0: nobody's,
      * nothing is shared. */
     uint64_t scope;
+    /* Unix s, a chat template's now, read as UTC: some print the date into the prompt. Terms say it
+     * (issued_at), so an auditor makes the same prompt another day. */
+    uint64_t time;
 };
 
 /* Why a job ended. */
@@ -369,12 +372,12 @@ bool asy_llama_vocab_end(const struct asy_llama_vocab *v, uint32_t id);
 ASY_MUST_USE enum asy_err asy_llama_tokenize(const struct asy_llama_vocab *v, uint32_t **ret_ids,
                                              size_t *ret_count, struct asy_bytes text);
 /* A chat: the vocabulary's chat template over a JSON array of {role, content}, then the tokenizer,
- * special tokens included: exactly what a worker computes for asy_engine_job's messages.
+ * special tokens included: exactly what a worker computes for asy_engine_job's messages and time.
  * out:    ret_ids: to be freed by asy_free
  * errors: SYNTAX the template is unusable or refuses them; TOO_LONG */
 ASY_MUST_USE enum asy_err asy_llama_chat(const struct asy_llama_vocab *v, uint32_t **ret_ids,
                                          size_t *ret_count, struct asy_bytes messages,
-                                         struct asy_why *reterr_why);
+                                         uint64_t time, struct asy_why *reterr_why);
 /* The bytes that a token stands for: how many, none for control tokens and where cap is too small.
  */
 size_t asy_llama_piece(const struct asy_llama_vocab *v, char *ret, size_t cap, uint32_t id);

@@ -30,9 +30,10 @@ bool asy_engine_exact_is(struct asy_bytes file) {
 /* ---- the runtime ---- */
 
 static bool render(void *self, uint32_t *ret_ids, size_t cap, size_t *ret_count,
-                   const char *messages, size_t len, char ret_why[ASY_ENGINE_TEXT_MAX]) {
+                   const char *messages, size_t len, uint64_t time,
+                   char ret_why[ASY_ENGINE_TEXT_MAX]) {
     struct exact *e = self;
-    return e->vocabulary.render(e->vocabulary.self, ret_ids, cap, ret_count, messages, len,
+    return e->vocabulary.render(e->vocabulary.self, ret_ids, cap, ret_count, messages, len, time,
                                 ret_why);
 }
 

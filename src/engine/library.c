@@ -136,12 +136,13 @@ enum asy_err asy_llama_tokenize(const struct asy_llama_vocab *v, uint32_t **ret_
 }
 
 enum asy_err asy_llama_chat(const struct asy_llama_vocab *v, uint32_t **ret_ids, size_t *ret_count,
-                            struct asy_bytes messages, struct asy_why *reterr_why) {
+                            struct asy_bytes messages, uint64_t time, struct asy_why *reterr_why) {
     char why[ASY_ENGINE_LIBRARY_WHY] = "";
     size_t cap = messages.n + 1024, count = 0; /* as a guess: templates add to it, escapes do not */
     for (;;) {
         uint32_t *ids = asy_alloc(cap * sizeof *ids);
-        if (!v->f->chat(v->vocab, ids, cap, &count, (const char *)messages.p, messages.n, why)) {
+        if (!v->f->chat(v->vocab, ids, cap, &count, (const char *)messages.p, messages.n, time,
+                        why)) {
             asy_free(ids);
             return asy_why_set(reterr_why, ASY_ERR_SYNTAX, "messages", "%s", why);
         }

@@ -36,9 +36,9 @@ struct asy_engine_library {
     int32_t (*tokenize)(const void *vocab, uint32_t *ret_ids, size_t cap, const void *text,
                         size_t len);
     /* The chat template over a JSON array of messages, then the tokenizer. ret_count is right also
-     * when it exceeds cap. */
+     * when it exceeds cap. time: of a template that prints it. */
     bool (*chat)(const void *vocab, uint32_t *ret_ids, size_t cap, size_t *ret_count,
-                 const char *messages, size_t len, char why[ASY_ENGINE_LIBRARY_WHY]);
+                 const char *messages, size_t len, uint64_t time, char why[ASY_ENGINE_LIBRARY_WHY]);
     size_t (*piece)(const void *vocab, char *ret, size_t cap, uint32_t id);
 
     void *(*model_new)(const struct asy_engine_library_model *m, char why[ASY_ENGINE_LIBRARY_WHY]);

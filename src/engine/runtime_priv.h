@@ -42,9 +42,10 @@ struct asy_engine_runtime {
     void *self;
 
     /* The chat template over a JSON array of messages, then the tokenizer. Ids go to ret_ids, their
-     * number to ret_count, which is right also when it exceeds cap. */
+     * number to ret_count, which is right also when it exceeds cap. time: the job's. */
     bool (*render)(void *self, uint32_t *ret_ids, size_t cap, size_t *ret_count,
-                   const char *messages, size_t len, char ret_why[ASY_ENGINE_TEXT_MAX]);
+                   const char *messages, size_t len, uint64_t time,
+                   char ret_why[ASY_ENGINE_TEXT_MAX]);
     /* The bytes a token stands for (none for control tokens): their number, at most
      * ASY_ENGINE_PIECE_MAX. */
     size_t (*piece)(void *self, char ret_piece[ASY_ENGINE_PIECE_MAX], uint32_t token);

@@ -206,7 +206,8 @@ static enum asy_err read_prompt(struct worker *w, size_t *ret_count,
     if (count == 0) {
         char text[ASY_ENGINE_TEXT_MAX] = "";
         if (!w->rt.render(w->rt.self, w->prompt, w->config.context, &count,
-                          (const char *)submit->messages.data, submit->messages.len, text)) {
+                          (const char *)submit->messages.data, submit->messages.len, submit->time,
+                          text)) {
             return asy_why_set(why, ASY_ERR_SYNTAX, "messages", "%s", text);
         }
     } else if (count <= w->config.context) {

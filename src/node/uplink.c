@@ -346,6 +346,7 @@ static void on_offer(void *arg, uint64_t seq, const struct asy_link_offer *o) {
     e->stop_count = o->stop_count;
     e->credit = o->credit;
     e->scope = asy_be64_get(o->terms->requester.b);
+    e->time = o->terms->issued_at;
     look_up_cap(job);
 }
 

@@ -14,7 +14,7 @@
 static uint32_t vocab_count;
 
 static enum asy_err toy_chat(void *self, uint32_t **ret_ids, size_t *ret_count,
-                             struct asy_bytes messages, struct asy_why *why) {
+                             struct asy_bytes messages, uint64_t time, struct asy_why *why) {
     (void)self;
     if (messages.n < 2 || messages.p[0] != '[' || messages.p[messages.n - 1] != ']') {
         return asy_why_set(why, ASY_ERR_SYNTAX, "messages", "no array");
@@ -23,6 +23,7 @@ static enum asy_err toy_chat(void *self, uint32_t **ret_ids, size_t *ret_count,
     for (size_t i = 0; i < messages.n; i++) {
         (*ret_ids)[i] = messages.p[i] % vocab_count;
     }
+    (*ret_ids)[0] = (uint32_t)(time % vocab_count); /* a template that prints the time */
     *ret_count = messages.n;
     return ASY_OK;
 }
@@ -58,7 +59,7 @@ static const char request[] = "{\"messages\":[{\"content\":\"What?\",\"role\":\"
 static void rig_init(struct rig *r) {
     struct asy_exact_shape shape = small_shape();
     shape.tied = false; /* a tied random model mostly repeats itself */
-    *r = (struct rig){.file = random_model_file(&shape)};
+    *r = (struct rig){.file = random_model_file(&shape), .terms = {.issued_at = 1800000001}};
     vocab_count = shape.vocab;
     CHECK_OK(asy_exact_model_open(&r->model, r->file, NULL));
     r->record.messages = asy_bytes_cstr(request);
@@ -96,7 +97,7 @@ static void serve(struct rig *r, uint32_t max_out, uint32_t context) {
     int32_t *own = asy_alloc(vocab_count * sizeof *own);
     CHECK_OK(asy_exact_new(&x, r->model, &c, NULL));
     CHECK_OK(toy_chat(NULL, &prompt, &prompt_count, asy_bytes_of(request + 12, sizeof request - 14),
-                      NULL));
+                      r->terms.issued_at, NULL));
     CHECK_OK(asy_sample_settings_decode(&s, r->record.settings, NULL));
     CHECK_OK(asy_sample_bias_decode(bias, &bias_count, r->record.bias, NULL));
     for (uint32_t i = 0; i < r->record.prior_count; i++) {
@@ -247,6 +248,9 @@ static void test_changed(void) {
     r.receipt.in_tokens++;
     CHECK(!replay(&r).prompt_is_signed);
     r.receipt.in_tokens--;
+    r.terms.issued_at++; /* a template's date */
+    CHECK(!replay(&r).prompt_is_signed);
+    r.terms.issued_at--;
 
     /* one token; its place and the right one are told */
     uint32_t right = r.output[17];

@@ -88,10 +88,10 @@ static int32_t tokenize(const void *vocab, uint32_t *ret_ids, size_t cap, const 
 }
 
 static bool chat(const void *vocab, uint32_t *ret_ids, size_t cap, size_t *ret_count,
-                 const char *messages, size_t len, char *ret_why) {
+                 const char *messages, size_t len, uint64_t time, char *ret_why) {
     struct asy_chat *c = asy_chat_new(vocab, ret_why, ASY_ENGINE_LIBRARY_WHY);
-    bool ok = c != NULL && asy_chat_ids(c, vocab, ret_ids, cap, ret_count, messages, len, ret_why,
-                                        ASY_ENGINE_LIBRARY_WHY);
+    bool ok = c != NULL && asy_chat_ids(c, vocab, ret_ids, cap, ret_count, messages, len, time,
+                                        ret_why, ASY_ENGINE_LIBRARY_WHY);
     asy_chat_free(c);
     return ok;
 }

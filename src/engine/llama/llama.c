@@ -26,9 +26,10 @@ static bool fail(char *ret_why, const char *text) {
 /* ---- the runtime ---- */
 
 static bool render(void *self, uint32_t *ret_ids, size_t cap, size_t *ret_count,
-                   const char *messages, size_t len, char ret_why[ASY_ENGINE_TEXT_MAX]) {
+                   const char *messages, size_t len, uint64_t time,
+                   char ret_why[ASY_ENGINE_TEXT_MAX]) {
     struct llama *l = self;
-    return asy_chat_ids(l->chat, l->model, ret_ids, cap, ret_count, messages, len, ret_why,
+    return asy_chat_ids(l->chat, l->model, ret_ids, cap, ret_count, messages, len, time, ret_why,
                         ASY_ENGINE_TEXT_MAX);
 }
 

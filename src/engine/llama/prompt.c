@@ -8,11 +8,11 @@
 #include "engine/llama/render.h"
 
 bool asy_chat_ids(struct asy_chat *chat, const struct llama_model *model, uint32_t *ret_ids,
-                  size_t cap, size_t *ret_count, const char *messages, size_t len, char *ret_why,
-                  size_t why_cap) {
+                  size_t cap, size_t *ret_count, const char *messages, size_t len, uint64_t time,
+                  char *ret_why, size_t why_cap) {
     const char *text = NULL;
     size_t text_len = 0;
-    if (!asy_chat_render(chat, &text, &text_len, messages, len, ret_why, why_cap)) {
+    if (!asy_chat_render(chat, &text, &text_len, messages, len, time, ret_why, why_cap)) {
         return false;
     }
     /* The template's markers are special tokens, so special text is parsed; a message that spells

@@ -22,15 +22,17 @@ struct asy_chat;
  * ChatML, as in llama.cpp. */
 struct asy_chat *asy_chat_new(const struct llama_model *model, char *ret_why, size_t why_cap);
 /* messages: JSON array in the form of the OpenAI API. ret_text: the prompt, ending where the
- * assistant begins; valid until the next call. */
+ * assistant begins; valid until the next call. time: Unix s, the now of templates that print it, in
+ * UTC. */
 bool asy_chat_render(struct asy_chat *chat, const char **ret_text, size_t *ret_len,
-                     const char *messages, size_t len, char *ret_why, size_t why_cap);
+                     const char *messages, size_t len, uint64_t time, char *ret_why,
+                     size_t why_cap);
 void asy_chat_free(struct asy_chat *chat);
 /* prompt.c: the same, then the tokenizer: what the model sees. ret_count is right also when it
  * exceeds cap. */
 bool asy_chat_ids(struct asy_chat *chat, const struct llama_model *model, uint32_t *ret_ids,
-                  size_t cap, size_t *ret_count, const char *messages, size_t len, char *ret_why,
-                  size_t why_cap);
+                  size_t cap, size_t *ret_count, const char *messages, size_t len, uint64_t time,
+                  char *ret_why, size_t why_cap);
 
 #ifdef __cplusplus
 }

@@ -353,7 +353,7 @@ static void test_chat(void) {
     for (size_t i = 0; i < ASY_COUNT(questions); i++) {
         struct asy_engine_job job = question(i, 0, 1);
         struct recorded *got = run_one(&job);
-        CHECK_OK(asy_llama_chat(vocab, &ids, &count, asy_bytes_cstr(questions[i]), &why));
+        CHECK_OK(asy_llama_chat(vocab, &ids, &count, asy_bytes_cstr(questions[i]), 0, &why));
         CHECK_U64(count, got->prompt_count);
         CHECK_MEM(ids, got->prompt, count * sizeof *ids);
         asy_free(ids);
@@ -361,7 +361,7 @@ static void test_chat(void) {
     }
     static const char *const bad[] = {"", "{}", "[1]", "[{\"role\":\"user\"}"};
     for (size_t i = 0; i < ASY_COUNT(bad); i++) {
-        CHECK_ERR(asy_llama_chat(vocab, &ids, &count, asy_bytes_cstr(bad[i]), &why),
+        CHECK_ERR(asy_llama_chat(vocab, &ids, &count, asy_bytes_cstr(bad[i]), 0, &why),
                   ASY_ERR_SYNTAX);
     }
     asy_llama_vocab_free(vocab);
