@@ -331,4 +331,28 @@ def the_unit_makes_room(_):
     assert near(compare(path, exact))
 
 
+@case
+def a_market_converts_each_file_once(_):
+    path = file("market.gguf")
+    models.Model("llama", seed=15).write(path)
+    data = file("market")
+    m = Market("--model", path, data=data)
+    try:
+        digests = []
+        for again in range(3):
+            digests.append(m.client.get("/v1/nodes").json["data"][0]["models"][0]["digest"])
+            assert m.client.chat("!", model=m.model, max_tokens=2).status == 200
+            m.stop()
+            if again == 1:  # another file of that name
+                models.Model("llama", seed=16).write(path)
+            if again != 2:
+                m.start()
+                m.up()
+    finally:
+        m.discard()
+    assert digests[0] == digests[1] != digests[2], digests
+    with open(m.log, encoding="utf-8") as f:
+        assert f.read().count("converting") == 2
+
+
 main(lambda: None)

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "client_priv.h"
+#include "convert/convert.h"
 #include "verify/verify.h"
 
 #define AT(field) ASY_CONFIG_AT(struct up_settings, field)
@@ -709,11 +710,19 @@ static enum asy_err make_folder(const char *path, struct asy_why *why) {
     return ASY_OK;
 }
 
-/* The model for the integer engine, made once and kept in the data folder. */
+/* The model for the integer engine, made once and kept in the data folder: in a folder of its own
+ * for each GGUF file, told apart by length and time, and for each version of the converter. */
 static enum asy_err convert_model(struct up *u, struct asy_why *why) {
-    char stem[ASY_MAX_NAME], folder[4096], to[4096 + ASY_MAX_NAME + 16];
+    char stem[ASY_MAX_NAME], folder[4096 + 64], to[sizeof folder + ASY_MAX_NAME + 16];
+    struct stat st;
+    if (stat(u->model_file, &st) != 0) {
+        return asy_why_set(why, ASY_ERR_IO, "model", "%.150s: %s", u->model_file, strerror(errno));
+    }
     model_stem(stem, sizeof stem, u->model_file);
-    (void)snprintf(folder, sizeof folder, "%s", up_path(u, "models"));
+    ASY_TRY(make_folder(up_path(u, "models"), why));
+    (void)snprintf(folder, sizeof folder, "%s/%llx-%llx.%lx-%u", up_path(u, "models"),
+                   (unsigned long long)st.st_size, (unsigned long long)st.st_mtim.tv_sec,
+                   (unsigned long)st.st_mtim.tv_nsec, ASY_CONVERT_VERSION);
     (void)snprintf(to, sizeof to, "%s/%s.exact", folder, stem);
     ASY_TRY(make_folder(folder, why));
     if (access(to, R_OK) != 0) {
@@ -739,7 +748,9 @@ static enum asy_err convert_model(struct up *u, struct asy_why *why) {
                                "%.100s has no exact form; --engine llama runs it", stem);
         }
     }
-    ASY_ASSERT(strlen(to) < sizeof u->model_file);
+    if (strlen(to) >= sizeof u->model_file) {
+        return asy_why_set(why, ASY_ERR_TOO_LONG, "data", "the folder's path is too long");
+    }
     memcpy(u->model_file, to, strlen(to) + 1);
     return ASY_OK;
 }

@@ -65,6 +65,9 @@ struct asy_convert_options {
     void *arg;
 };
 
+/* Of what a conversion computes: the first number in a recipe. Whoever makes other bytes of the
+ * same input raises it. */
+#define ASY_CONVERT_VERSION        1u
 #define ASY_CONVERT_MAX_VOCABULARY (64u * 1024u * 1024u) /* bytes; the largest have 20 MB */
 #define ASY_CONVERT_MAX_RECIPE     16384u /* bytes; 256 layers with masks of their own have 8,000 */
 struct asy_convert_result {

@@ -174,7 +174,7 @@ static void add_names(struct text *t, unsigned bits, const char *const *names) {
 void recipe_format(char ret_text[ASY_CONVERT_MAX_RECIPE], const struct recipe *r,
                    const struct source *s) {
     struct text t = {.p = ret_text};
-    add(&t, "assay convert recipe 1\nfamily %s\nwide ", s->name);
+    add(&t, "assay convert recipe %u\nfamily %s\nwide ", ASY_CONVERT_VERSION, s->name);
     add_names(&t, r->wide[0], wide_names);
     /* layers that differ from the first, as runs */
     for (uint32_t l = 1; l < s->layers;) {
