@@ -72,7 +72,8 @@ static const struct asy_config_item items[] = {
      .max = ASY_MAX_JOBS,
      .help = "Jobs at once. Memory grows with slots times context; llama.cpp takes at most 64."},
     {"model", "context", ASY_CONFIG_U64, AT(context), "2048", .flag = "context", .min = 64,
-     .max = 1048576, .unit = "tokens", .help = "Prompt and answer of one job together; at most what the model is made for."},
+     .max = 1048576, .unit = "tokens",
+     .help = "Prompt and answer of one job together; at most what the model is made for."},
     {"model", "max_out", ASY_CONFIG_U64, AT(max_out), "1024", .min = 1, .max = ASY_MAX_TOKENS,
      .unit = "tokens", .help = "Longest answer."},
     {"engine", "backend", ASY_CONFIG_STRING, AT(backend),
@@ -154,20 +155,20 @@ static enum asy_err run(const struct settings *s, struct asy_why *why) {
         .claim_interval_ms = s->claim_ms,
         .min_claim = s->min_claim,
         .max_unsettled = s->max_unsettled,
-        .use_llama = s->model_file != NULL,
+        .use_worker = s->model_file != NULL,
         .echo = {.slots = s->slots,
                  .context = s->context,
                  .repeats = 1,
                  .tokens_per_s = s->echo_rate,
                  .first_token_ms = s->echo_first_ms},
-        .llama = {.program = app_self(),
-                  .plugin = s->plugin,
-                  .model_path = s->model_file,
-                  .backend = s->backend,
-                  .slots = s->slots,
-                  .context = s->context,
-                  .batch = s->batch,
-                  .threads = s->threads},
+        .worker = {.program = app_self(),
+                   .plugin = s->plugin,
+                   .model_path = s->model_file,
+                   .backend = s->backend,
+                   .slots = s->slots,
+                   .context = s->context,
+                   .batch = s->batch,
+                   .threads = s->threads},
     };
     enum asy_err err = app_load_market(&market, s->market, why);
     if (err == ASY_OK && asy_addr_parse(&config.gateway, asy_bytes_cstr(s->gateway)) != ASY_OK) {
@@ -175,7 +176,7 @@ static enum asy_err run(const struct settings *s, struct asy_why *why) {
     }
     if (err == ASY_OK) {
         err = describe(&config.model, s, why);
-        config.llama.context = config.model.context;
+        config.worker.context = config.model.context;
     }
     if (err == ASY_OK) {
         err = app_load_key(&secret, s->encryption_key, s->password, why);

@@ -37,7 +37,7 @@ enum client_state {
 
 struct client {
     struct asy_engine base;
-    struct asy_engine_llama_config config;
+    struct asy_engine_worker_config config;
     struct asy_buf plugin; /* path */
     char number[4][16];    /* numeric arguments as text */
     const char *argv[20];
@@ -494,10 +494,10 @@ static void set_argv(struct client *c) {
     ASY_ASSERT(n < ASY_COUNT(c->argv));
 }
 
-enum asy_err asy_engine_llama_new(struct asy_engine **ret_e,
-                                  const struct asy_engine_llama_config *config,
-                                  const struct asy_engine_events *events, void *arg,
-                                  struct asy_why *why) {
+enum asy_err asy_engine_worker_new(struct asy_engine **ret_e,
+                                   const struct asy_engine_worker_config *config,
+                                   const struct asy_engine_events *events, void *arg,
+                                   struct asy_why *why) {
     static const struct asy_engine_ops ops = {.submit = client_submit,
                                               .cancel = client_cancel,
                                               .credit = client_credit,

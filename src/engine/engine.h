@@ -185,12 +185,13 @@ ASY_MUST_USE enum asy_err asy_engine_echo_new(struct asy_engine **ret_e,
 ASY_MUST_USE enum asy_err asy_engine_echo_text(struct asy_buf *text, const uint32_t *ids,
                                                size_t count);
 
-/* ---- llama ----------------------------------------------------------------------------------- */
+/* ---- worker ---------------------------------------------------------------------------------- */
 
-struct asy_engine_llama_config {
+/* A model in a process of its own: llama.cpp's or the integer engine's, as the file says. */
+struct asy_engine_worker_config {
     const char *program;    /* the executable whose engine-worker runs asy_engine_worker_main */
     const char *plugin;     /* path of assay-llama.so; NULL: ../lib beside the program */
-    const char *model_path; /* .gguf */
+    const char *model_path; /* a GGUF file, or one of the integer engine */
     const char *backend;    /* CPU variant to pin ("haswell"); NULL: the best that runs here */
     uint32_t slots;         /* jobs at once, in [1, ASY_MAX_SLOTS] */
     uint32_t context; /* tokens of one job, in [64, 1048576]; memory grows with slots * context */
@@ -204,10 +205,10 @@ struct asy_engine_llama_config {
 };
 /* Keeps config's strings, and events.
  * errors: RANGE, MISSING, TOO_LONG (why->param names the field) */
-ASY_MUST_USE enum asy_err asy_engine_llama_new(struct asy_engine **ret_e,
-                                               const struct asy_engine_llama_config *config,
-                                               const struct asy_engine_events *events, void *arg,
-                                               struct asy_why *reterr_why);
+ASY_MUST_USE enum asy_err asy_engine_worker_new(struct asy_engine **ret_e,
+                                                const struct asy_engine_worker_config *config,
+                                                const struct asy_engine_events *events, void *arg,
+                                                struct asy_why *reterr_why);
 
 /* What should happen to the worker process: to be asked after every call that takes now_ns. Always
  * NOTHING for an engine without worker. */

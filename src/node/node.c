@@ -340,8 +340,8 @@ enum asy_err asy_node_new(struct asy_node **ret_node, struct asy_loop *loop,
                             config->signer, reterr_why);
     }
     if (err == ASY_OK) {
-        err = config->use_llama
-                  ? asy_engine_llama_new(&n->engine, &n->c.llama, &events, n, reterr_why)
+        err = config->use_worker
+                  ? asy_engine_worker_new(&n->engine, &n->c.worker, &events, n, reterr_why)
                   : asy_engine_echo_new(&n->engine, &n->c.echo, &events, n);
     }
     if (err != ASY_OK) {

@@ -35,9 +35,9 @@ struct asy_node_config {
         model; /* what it offers: name, digest, prices, context, max_out, tier, engine */
     uint32_t slots;
     const char *region;
-    struct asy_engine_echo_config echo; /* used when use_llama is false */
-    bool use_llama;
-    struct asy_engine_llama_config llama;
+    struct asy_engine_echo_config echo; /* used when use_worker is false */
+    bool use_worker;
+    struct asy_engine_worker_config worker;
     bool registers; /* registers itself with this stake, and its model */
     asy_u128 stake; /* pico-units of the stake token */
     uint64_t

@@ -25,10 +25,10 @@ static void on_tokens(void *arg, uint64_t key, const struct asy_engine_tokens *t
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
     static const struct asy_engine_events events = {.on_up = on_up, .on_tokens = on_tokens};
-    static const struct asy_engine_llama_config config = {
+    static const struct asy_engine_worker_config config = {
         .program = "p", .model_path = "m", .slots = 3, .context = 64, .batch = 64};
     struct asy_engine *e;
-    if (asy_engine_llama_new(&e, &config, &events, &e, NULL) != ASY_OK) {
+    if (asy_engine_worker_new(&e, &config, &events, &e, NULL) != ASY_OK) {
         return 0;
     }
     asy_engine_attach(e, 1);

@@ -119,16 +119,16 @@ static void drop(Assay__Engine__ToWorker *message) {
 }
 
 static void start(void) {
-    struct asy_engine_llama_config config = {.program = "bin/assay",
-                                             .model_path = "m.gguf",
-                                             .slots = 3,
-                                             .context = 512,
-                                             .batch = 64,
-                                             .threads = 1,
-                                             .start_ms = 5000};
+    struct asy_engine_worker_config config = {.program = "bin/assay",
+                                              .model_path = "m.gguf",
+                                              .slots = 3,
+                                              .context = 512,
+                                              .batch = 64,
+                                              .threads = 1,
+                                              .start_ms = 5000};
     now_ns = 1000 * (uint64_t)MS;
     asy_buf_init(&frames, ASY_ENGINE_QUEUE);
-    CHECK_OK(asy_engine_llama_new(&e, &config, &recorder_events, &r, NULL));
+    CHECK_OK(asy_engine_worker_new(&e, &config, &recorder_events, &r, NULL));
 }
 
 static void up(void) {
@@ -170,7 +170,7 @@ static void test_arguments(void) {
     for (size_t i = 0; i < ASY_COUNT(want); i++) {
         CHECK(want[i] == NULL ? argv[i] == NULL : argv[i] != NULL && strcmp(argv[i], want[i]) == 0);
     }
-    struct asy_engine_llama_config bad[] = {
+    struct asy_engine_worker_config bad[] = {
         {.program = "a", .model_path = "m", .slots = 0, .context = 512, .batch = 64},
         {.program = "a",
          .model_path = "m",
@@ -184,7 +184,7 @@ static void test_arguments(void) {
     struct asy_engine *other;
     for (size_t i = 0; i < ASY_COUNT(bad); i++) {
         struct asy_why why;
-        CHECK(asy_engine_llama_new(&other, &bad[i], &recorder_events, &r, &why) != ASY_OK);
+        CHECK(asy_engine_worker_new(&other, &bad[i], &recorder_events, &r, &why) != ASY_OK);
         CHECK(why.param[0] != '\0');
     }
     finish();

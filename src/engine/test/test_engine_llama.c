@@ -29,7 +29,8 @@ int main(void) { return asy_test_skip("built without libllama"); }
     X(llama_model_get_vocab)                                                                       \
     X(llama_context_default_params)                                                                \
     X(llama_init_from_model)                                                                       \
-    X(llama_free) X(llama_get_memory) X(llama_memory_clear) X(llama_batch_get_one) X(llama_decode) \
+    X(llama_free)                                                                                  \
+    X(llama_get_memory) X(llama_memory_clear) X(llama_batch_get_one) X(llama_decode)               \
         X(llama_get_logits_ith) X(llama_vocab_is_eog) X(llama_vocab_n_tokens) X(llama_detokenize)  \
             X(llama_sampler_init_greedy) X(llama_sampler_sample) X(llama_sampler_free)             \
                 X(ggml_backend_load) X(ggml_backend_load_all_from_path)                            \
@@ -244,9 +245,9 @@ static void run_until(size_t jobs_ended, size_t ups, size_t downs) {
     }
 }
 
-static void start(const struct asy_engine_llama_config *config) {
+static void start(const struct asy_engine_worker_config *config) {
     t.r.hook = on_event;
-    CHECK_OK(asy_engine_llama_new(&t.e, config, &recorder_events, &t.r, NULL));
+    CHECK_OK(asy_engine_worker_new(&t.e, config, &recorder_events, &t.r, NULL));
     t.host = asy_engine_host_new(t.loop, t.e);
 }
 
@@ -694,13 +695,13 @@ static void test_model_file(void) {
 
 /* A long prompt in pieces: it is computed beside the answer of another job, which goes on. */
 static void test_pieces(void) {
-    struct asy_engine_llama_config config = {.program = t.program,
-                                             .model_path = MODEL,
-                                             .slots = 2,
-                                             .context = 512,
-                                             .batch = 16,
-                                             .threads = 1,
-                                             .backend = getenv("BACKEND")};
+    struct asy_engine_worker_config config = {.program = t.program,
+                                              .model_path = MODEL,
+                                              .slots = 2,
+                                              .context = 512,
+                                              .batch = 16,
+                                              .threads = 1,
+                                              .backend = getenv("BACKEND")};
     start(&config);
     run_until(0, 1, 0);
     struct asy_buf messages;
@@ -740,12 +741,12 @@ static void test_pieces(void) {
 
 /* A worker that cannot start says why, again and again, at growing intervals. */
 static void test_bad_start(void) {
-    struct asy_engine_llama_config config = {.program = t.program,
-                                             .model_path = "Makefile",
-                                             .slots = 1,
-                                             .context = 64,
-                                             .batch = 16,
-                                             .threads = 1};
+    struct asy_engine_worker_config config = {.program = t.program,
+                                              .model_path = "Makefile",
+                                              .slots = 1,
+                                              .context = 64,
+                                              .batch = 16,
+                                              .threads = 1};
     start(&config);
     run_until(0, 0, 2);
     CHECK(strstr(t.r.down, "cannot load the model") != NULL);
@@ -772,13 +773,13 @@ static void on_worker_exit(void *arg, struct asy_child *child, int status, int s
 }
 
 static void test_orphan(void) {
-    struct asy_engine_llama_config config = {.program = t.program,
-                                             .model_path = MODEL,
-                                             .slots = 1,
-                                             .context = 64,
-                                             .batch = 16,
-                                             .threads = 1};
-    CHECK_OK(asy_engine_llama_new(&t.e, &config, &recorder_events, &t.r, NULL));
+    struct asy_engine_worker_config config = {.program = t.program,
+                                              .model_path = MODEL,
+                                              .slots = 1,
+                                              .context = 64,
+                                              .batch = 16,
+                                              .threads = 1};
+    CHECK_OK(asy_engine_worker_new(&t.e, &config, &recorder_events, &t.r, NULL));
     int ours, theirs, status = -1;
     CHECK_OK(asy_pipe_pair(&ours, &theirs));
     const int fds[] = {-1, -1, STDERR_FILENO, theirs};
@@ -807,13 +808,13 @@ int main(int argc, char **argv) {
         return asy_test_skip("no libllama");
     }
     CHECK_OK(asy_loop_new(&t.loop, NULL));
-    struct asy_engine_llama_config config = {.program = t.program,
-                                             .model_path = MODEL,
-                                             .slots = 4,
-                                             .context = 1024,
-                                             .batch = 512,
-                                             .threads = 1,
-                                             .backend = getenv("BACKEND")};
+    struct asy_engine_worker_config config = {.program = t.program,
+                                              .model_path = MODEL,
+                                              .slots = 4,
+                                              .context = 1024,
+                                              .batch = 512,
+                                              .threads = 1,
+                                              .backend = getenv("BACKEND")};
     start(&config);
     run_until(0, 1, 0);
     printf("backend %s, %u slots of %u tokens\n", t.r.model.backend, t.r.model.slots,
