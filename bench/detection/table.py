@@ -2,8 +2,9 @@
 """The table of bench/detection/run, from the lines that detect prints. usage: table.py LINES
 
 d: share of wrong tokens [lowest-highest of the rounds]; N99: tokens that show a cheat with 99 %, if each token were wrong with
-probability d by itself, and counted: the shortest window of which 99 % of all in the data hold a wrong token; the first wrong
-token of each prompt, the first being 1. Tokens that the honest model gave count only where they stand between others.
+probability d by itself, and counted: the shortest window of which 99 % of all in the data hold a wrong token, wherever it begins.
+Of whole answers: where the first wrong token stands, the first place being 1, and how many have one among their first 16, 64
+and 256. Honest tokens at the beginning of an answer are not counted anywhere.
 """
 import json
 import math
@@ -38,7 +39,7 @@ def main():
             r = json.loads(line)
             rows.setdefault(r["settings"], {}).setdefault(r["cheat"], []).append([m[r["from"]:] for m in r["marks"]])
     for settings, cheats in rows.items():
-        print(f"\n{settings}\n\n| | tokens | wrong | d | N99 by d | N99 counted | first wrong token: median, last | answers with none |")
+        print(f"\n{settings}\n\n| | tokens | wrong | d | N99 by d | N99 counted | first wrong: median, last | answers refused by 16, 64, 256 |")
         print("|---|--:|--:|--:|--:|--:|--:|--:|")
         for cheat, rounds in cheats.items():
             answers = [marks for r in rounds for marks in r if marks]
@@ -46,9 +47,10 @@ def main():
             d = share(answers)
             tokens = sum(map(len, answers))
             firsts = sorted(marks.find("1") + 1 for marks in answers if "1" in marks)
+            refused = [sum("1" in marks[:n] for marks in answers) for n in (16, 64, 256)]
             n99 = math.ceil(math.log(0.01) / math.log(1 - d)) if 0 < d < 1 else 1 if d else None
             print(f"| {cheat} | {tokens:,} | {round(d * tokens):,} | {d:.3f} [{min(each):.3f}-{max(each):.3f}] | {n99 or '-'} | {counted(answers) or '-'} "
-                  f"| {f'{firsts[len(firsts) // 2]}, {firsts[-1]}' if firsts else '-'} | {len(answers) - len(firsts)} of {len(answers)} |")
+                  f"| {f'{firsts[len(firsts) // 2]}, {firsts[-1]}' if firsts else '-'} | {', '.join(map(str, refused))} of {len(answers)} |")
 
 
 if __name__ == "__main__":
