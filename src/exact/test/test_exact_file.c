@@ -34,6 +34,17 @@ static void test_read(const struct asy_exact_shape *s, struct asy_bytes file) {
           i->tied == s->tied && i->post_norms == s->post_norms && i->qk_norms == s->qk_norms);
     CHECK(asy_bytes_eq(i->vocabulary, asy_bytes_cstr("vocab")) && i->recipe.n == 100);
     CHECK(i->source.b[2] == 3);
+    /* a step reads all but header, rotations, the embedding's constants (its matrix is the head,
+     * too) and texts */
+    size_t ropes = s->ropes * (4 * (256 + s->positions / 256) * s->head_dim);
+    size_t padded = (s->vocab + 63) / 64 * 64;
+    CHECK(s->tied);
+    CHECK_U64(i->step_len, file.n - 320 - ropes - 4 * padded - 64 - 128);
+    struct asy_exact_config one = {
+        .threads = 1, .slots = 1, .context = s->positions, .rows = 1, .logits_rows = 1};
+    struct asy_exact_config two = one;
+    two.slots = 2;
+    CHECK_U64(asy_exact_memory(m, &two) - asy_exact_memory(m, &one), i->entry_len * s->positions);
     asy_exact_model_free(m);
 }
 
