@@ -56,6 +56,12 @@ struct asy_exact_info {
     bool tied;              /* the head is the embedding's matrix */
     bool post_norms;        /* norms behind attention and feed-forward */
     bool qk_norms;
+    /* Bytes of the file that a step reads, however many rows it has: the linears and norms of all
+     * layers, and the head. */
+    uint64_t step_len;
+    /* Bytes of keys and values that one position of a slot takes; a row reads those of all
+     * positions below its own. */
+    uint64_t entry_len;
     struct asy_hash weights; /* root over all rows (exact.md section 8): what a manifest binds */
     struct asy_hash source;  /* SHA-256 of the file it was converted from */
     struct asy_bytes recipe; /* how: UTF-8 text; borrowed from the file */

@@ -227,7 +227,7 @@ static void observe(struct asy_exact *x, enum stage stage) {
     }
 }
 
-static void linear_piece(void *arg, uint32_t piece, uint32_t thread) {
+static void linear_tiles_piece(void *arg, uint32_t piece, uint32_t thread) {
     struct asy_exact *x = arg;
     (void)thread;
     const struct linear *l = x->linear.l;
@@ -237,17 +237,36 @@ static void linear_piece(void *arg, uint32_t piece, uint32_t thread) {
                    x->linear.add);
 }
 
+static void linear_rows_piece(void *arg, uint32_t piece, uint32_t thread) {
+    struct asy_exact *x = arg;
+    (void)thread;
+    uint32_t from = piece * x->linear.rows_per_piece, count = x->linear.rows_per_piece;
+    count = x->count - from < count ? x->count - from : count;
+    x->ops->linear(x->linear.l, x->quant + from, count, 0, pad_rows(x->linear.l->rows),
+                   x->linear.y + from * x->linear.stride, x->linear.stride, x->linear.add);
+}
+
+/* Threads share the rows where each gets so many that reading all weights for them is cheap: what a
+ * row's operators hand on then stays in one core's cache (measured with two threads and 64 rows
+ * each: 1.5 times as fast as one thread by tiles, 1.8 by rows). Fewer rows share out the weights.
+ */
+#define LINEAR_ROWS 32u
+
 static void linear(struct asy_exact *x, const struct linear *l, int32_t *y, size_t stride,
                    bool add) {
-    uint32_t tiles = pad_rows(l->rows) / EXACT_TILE;
-    uint32_t pieces = x->config.threads == 1 ? 1 : 4 * x->config.threads;
+    const uint32_t threads = x->config.threads, tiles = pad_rows(l->rows) / EXACT_TILE;
+    const bool by_rows = threads > 1 && x->count >= LINEAR_ROWS * threads;
+    const uint32_t all = by_rows ? x->count : tiles;
+    uint32_t pieces = threads == 1 ? 1 : (by_rows ? 2 : 4) * threads;
+    uint32_t per_piece = (all + pieces - 1) / pieces;
+    pieces = (all + per_piece - 1) / per_piece;
     x->linear.l = l;
     x->linear.y = y;
     x->linear.stride = stride;
     x->linear.add = add;
-    x->linear.tiles_per_piece = (tiles + pieces - 1) / pieces;
-    pieces = (tiles + x->linear.tiles_per_piece - 1) / x->linear.tiles_per_piece;
-    pool_run(x->pool, linear_piece, x, pieces);
+    x->linear.rows_per_piece = by_rows ? per_piece : 0;
+    x->linear.tiles_per_piece = by_rows ? 0 : per_piece;
+    pool_run(x->pool, by_rows ? linear_rows_piece : linear_tiles_piece, x, pieces);
 }
 
 /* ---- the graph ---- */

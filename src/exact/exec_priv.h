@@ -55,7 +55,8 @@ struct asy_exact {
         int32_t *y;
         size_t stride;
         bool add;
-        uint32_t tiles_per_piece;
+        /* a piece is this many rows, or all rows and this many tiles; the other one is 0 */
+        uint32_t rows_per_piece, tiles_per_piece;
     } linear;
     uint32_t rows_per_piece;
 

@@ -201,6 +201,7 @@ uint64_t exact_file_lay(struct asy_exact_model *model, const struct asy_exact_sh
         model->rope[r] = take(&c, 4ull * (FILE_FINE + FILE_COARSE(s->positions)) * s->head_dim);
     }
     struct linear embed = take_linear(&c, s->vocab, s->dim, true, false, false);
+    const uint64_t behind_embed = c.at;
     model->embed_w = embed.w;
     model->embed_m = embed.m;
     model->embed_s = embed.s;
@@ -208,6 +209,7 @@ uint64_t exact_file_lay(struct asy_exact_model *model, const struct asy_exact_sh
     if (s->tied) {
         model->head.w = embed.w;
     }
+    const uint64_t head_len = s->tied ? (uint64_t)pad_rows(s->vocab) * s->dim : 0;
     for (uint32_t l = 0; l < s->layers; l++) {
         const struct asy_exact_layer_shape *from = &s->layer[l];
         struct layer *y = &model->layers[l];
@@ -235,6 +237,7 @@ uint64_t exact_file_lay(struct asy_exact_model *model, const struct asy_exact_sh
         }
     }
     model->final = take_norm(&c, s->dim);
+    model->info.step_len = c.at - behind_embed + head_len;
     model->info.vocabulary = asy_bytes_of(take(&c, s->vocabulary_len), s->vocabulary_len);
     model->info.recipe = asy_bytes_of(take(&c, s->recipe_len), s->recipe_len);
     return c.at;
@@ -255,6 +258,7 @@ static void fill_info(struct asy_exact_info *i, const struct asy_exact_shape *s)
     i->tied = s->tied;
     i->post_norms = s->post_norms;
     i->qk_norms = s->qk_norms;
+    i->entry_len = (uint64_t)s->layers * s->kv_heads * (2 * s->head_dim + 12);
 }
 
 enum asy_err asy_exact_file_len(uint64_t *ret_len, const struct asy_exact_shape *shape,

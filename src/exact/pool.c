@@ -1,6 +1,7 @@
-/* pool.c: one word decides who computes what. It holds the job's number, how many pieces the job
- * has, and how many are taken; whoever moves it from n to n + 1 taken owns piece n. A helper that
- * slept through a job finds another number in the word and takes nothing. */
+/* pool.c: one word for each thread says which pieces are its share: the job's number, the first
+ * that is left and the end. Its thread takes from the front, so that it goes through neighbouring
+ * memory; who has nothing left takes from the end of another's. Whoever moves a word owns the
+ * piece. A helper that slept through a job finds another number in the words and takes nothing. */
 #include "exact/pool_priv.h"
 
 #include <pthread.h>
@@ -24,7 +25,8 @@ struct helper {
 };
 
 struct pool {
-    _Alignas(64) atomic_uint_fast64_t word; /* job number | count | taken */
+    _Alignas(64) atomic_uint_fast64_t number;     /* of the job; changes when all shares are set */
+    _Alignas(64) atomic_uint_fast64_t shares[64]; /* job number | end | first that is left */
     _Alignas(64) atomic_uint done;
     _Alignas(64) atomic_uint asleep;
     atomic_bool stop;
@@ -46,28 +48,39 @@ static inline void relax(void) {
 
 static uint64_t number_of(uint64_t word) { return word >> (2 * COUNT_BITS); }
 
-/* Takes and computes pieces of the job that word names, until none is left. */
-static void work(struct pool *p, uint64_t word, uint32_t thread) {
-    uint64_t number = number_of(word);
-    const struct job *job = &p->jobs[number % 2];
+/* One piece of a share, from its front or its end. */
+static bool take(struct pool *p, uint32_t share, bool front, uint64_t number, uint32_t *ret_piece) {
+    uint64_t word = atomic_load(&p->shares[share]);
     for (;;) {
-        uint32_t count = (uint32_t)(word >> COUNT_BITS) & COUNT_MASK;
-        uint32_t taken = (uint32_t)word & COUNT_MASK;
-        if (number_of(word) != number || taken >= count) {
-            return;
+        const uint32_t first = (uint32_t)word & COUNT_MASK;
+        const uint32_t end = (uint32_t)(word >> COUNT_BITS) & COUNT_MASK;
+        if (number_of(word) != number || first >= end) {
+            return false;
         }
-        pool_fn fn = atomic_load_explicit(&job->fn, memory_order_relaxed);
-        void *arg = atomic_load_explicit(&job->arg, memory_order_relaxed);
-        if (atomic_compare_exchange_weak(&p->word, &word, word + 1)) {
-            fn(arg, taken, thread);
+        const uint64_t less = front ? word + 1 : word - (1u << COUNT_BITS);
+        if (atomic_compare_exchange_weak(&p->shares[share], &word, less)) {
+            *ret_piece = front ? first : end - 1;
+            return true;
+        }
+    }
+}
+
+/* Takes and computes pieces of job `number`, until none is left. */
+static void work(struct pool *p, uint64_t number, uint32_t thread) {
+    const struct job *job = &p->jobs[number % 2];
+    for (uint32_t i = 0; i < p->threads; i++) {
+        uint32_t share = (thread + i) % p->threads, piece;
+        while (take(p, share, i == 0, number, &piece)) {
+            /* a piece is owned, so the job is not done, and what stands here is still its own */
+            pool_fn fn = atomic_load_explicit(&job->fn, memory_order_relaxed);
+            fn(atomic_load_explicit(&job->arg, memory_order_relaxed), piece, thread);
             atomic_fetch_add(&p->done, 1);
-            word = atomic_load(&p->word);
         }
     }
 }
 
 static bool news(struct pool *p, uint64_t seen) {
-    return number_of(atomic_load(&p->word)) != seen || atomic_load(&p->stop);
+    return atomic_load(&p->number) != seen || atomic_load(&p->stop);
 }
 
 static void *helper_main(void *arg) {
@@ -90,9 +103,8 @@ static void *helper_main(void *arg) {
             atomic_fetch_sub(&p->asleep, 1);
             pthread_mutex_unlock(&p->lock);
         }
-        uint64_t word = atomic_load(&p->word);
-        seen = number_of(word);
-        work(p, word, h->index);
+        seen = atomic_load(&p->number);
+        work(p, seen, h->index);
     }
     return NULL;
 }
@@ -143,14 +155,17 @@ void pool_run(struct pool *p, pool_fn fn, void *arg, uint32_t count) {
         }
         return;
     }
-    uint64_t number = (number_of(atomic_load(&p->word)) + 1) & ((1u << 24) - 1);
+    uint64_t number = (atomic_load(&p->number) + 1) & ((1u << 24) - 1);
     atomic_store_explicit(&p->jobs[number % 2].fn, fn, memory_order_relaxed);
     atomic_store_explicit(&p->jobs[number % 2].arg, arg, memory_order_relaxed);
     atomic_store(&p->done, 0);
-    uint64_t word = number << (2 * COUNT_BITS) | (uint64_t)count << COUNT_BITS;
-    atomic_store(&p->word, word);
+    for (uint64_t t = 0; t < p->threads; t++) {
+        uint64_t first = count * t / p->threads, end = count * (t + 1) / p->threads;
+        atomic_store(&p->shares[t], number << (2 * COUNT_BITS) | end << COUNT_BITS | first);
+    }
+    atomic_store(&p->number, number);
     wake(p);
-    work(p, word, 0);
+    work(p, number, 0);
     uint32_t looks = 0;
     while (atomic_load(&p->done) != count) { /* what helpers have begun */
         if (++looks < LOOKS) {

@@ -1,8 +1,9 @@
 /* pool_priv.h: threads that compute pieces of one job together.
  *
  * The caller's thread takes pieces, too, and waits only for pieces that a helper has really begun:
- * a helper that the system does not let run costs nothing. Between jobs helpers look for work for
- * some microseconds, then sleep.
+ * a helper that the system does not let run costs nothing. Each thread begins with a run of
+ * neighbouring pieces of its own, the same in every job of so many pieces. Between jobs helpers
+ * look for work for some microseconds, then sleep.
  */
 #ifndef ASY_EXACT_POOL_PRIV_H
 #define ASY_EXACT_POOL_PRIV_H

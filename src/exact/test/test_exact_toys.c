@@ -313,6 +313,15 @@ int main(void) {
         return 1;
     }
     CHECK(json_array_size(toys) >= 3);
+    static const enum asy_exact_kernel kernels[] = {ASY_EXACT_SCALAR, ASY_EXACT_AVX2,
+                                                    ASY_EXACT_AVX512, ASY_EXACT_NEON};
+    printf("kernels:");
+    for (size_t n = 0; n < ASY_COUNT(kernels); n++) {
+        if (asy_exact_kernel_runs(kernels[n])) {
+            printf(" %s", asy_exact_kernel_name(kernels[n]));
+        }
+    }
+    printf("\n");
     size_t i, k;
     json_t *toy, *run;
     json_array_foreach(toys, i, toy) {
@@ -324,8 +333,6 @@ int main(void) {
         CHECK(asy_hash_eq(&asy_exact_model_info(m)->weights, &want));
         check_rows(m, toy);
         json_array_foreach(json_object_get(toy, "runs"), k, run) {
-            static const enum asy_exact_kernel kernels[] = {ASY_EXACT_SCALAR, ASY_EXACT_AVX2,
-                                                            ASY_EXACT_AVX512, ASY_EXACT_NEON};
             for (size_t n = 0; n < ASY_COUNT(kernels); n++) {
                 if (asy_exact_kernel_runs(kernels[n])) {
                     check_run(m, run, kernels[n]);
