@@ -128,7 +128,7 @@ static void cheat_prompts(struct cheat_rig *r, bool chat) {
             int n = snprintf(messages, sizeof messages, "[{\"role\":\"user\",\"content\":\"%s\"}]",
                              cheat_chats[p]);
             CHECK_OK(
-                asy_llama_chat(r->vocab, &ids, &count, asy_bytes_of(messages, (size_t)n), NULL));
+                asy_llama_chat(r->vocab, &ids, &count, asy_bytes_of(messages, (size_t)n), 0, NULL));
             CHECK(count >= 8 && count <= CHEAT_CHAT);
         } else {
             CHECK_OK(asy_llama_tokenize(r->vocab, &ids, &count, asy_bytes_cstr(cheat_texts[p])));
