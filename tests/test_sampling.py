@@ -10,7 +10,7 @@ try:
     import openai
 except ImportError:
     skip("the openai package for Python is missing: tools/setup check")
-MODELS = glob.glob(os.path.join(ROOT, ".deps/models/*.gguf"))
+MODELS = glob.glob(os.path.join(ROOT, ".deps/models/SmolLM2-*.gguf"))
 if not MODELS:
     skip("the model is missing: tools/setup run")
 if not os.path.exists(os.path.join(os.path.dirname(os.path.realpath(ASSAY)), "../lib/assay-llama.so")):

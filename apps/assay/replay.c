@@ -109,7 +109,7 @@ bool replay_model_open(struct replay_model *m, const struct replay_options *o,
         return false;
     }
     if (err == ASY_OK) {
-        err = asy_gguf_read(&m->gguf, o->model, &why);
+        err = asy_gguf_of_exact(&m->gguf, m->exact.model, m->exact.file, &why);
     }
     if (err == ASY_OK && (o->manifest != NULL || o->name != NULL)) {
         err = read_manifest(m, &why);

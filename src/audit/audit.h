@@ -12,9 +12,9 @@
  *   asy_audit_replay  all of a segment from its audit record: renders and tokenizes the request,
  *                     compares it with the prompt that was signed, then the two above
  *
- * It costs about a tenth of making the answer (all positions at once). What the caller must have
- * made sure of: that the record is what terms and receipt commit to (verify.h), and that the model
- * is the one that they name (model.h).
+ * It costs about a sixth of making the answer (all positions at once; bench/replay). What the
+ * caller must have made sure of: that the record is what terms and receipt commit to (verify.h),
+ * and that the model is the one that they name (model.h).
  *
  * Pure; one thread (the executor may have helpers of its own). Depends on: base, crypto, sample,
  * exact, engine (its gate for stop strings), job.
@@ -61,9 +61,13 @@ struct asy_audit_exact {
     int64_t least_lead;
 };
 
+/* What is computed at once, by asy_audit_replay. */
+#define ASY_AUDIT_ROWS        128u
+#define ASY_AUDIT_LOGITS_ROWS 64u
+
 /* asy_audit_exact judges.
- * in:     x: its slot is overwritten; rows and logits_rows say how much is computed at once: more
- *         is faster, up to some 64
+ * in:     x: its slot is overwritten; rows and logits_rows say how much is computed at once; more
+ *         than ASY_AUDIT_ROWS is hardly faster
  *         stop_at_first: false looks at all positions; `wrong` counts them
  *         progress: may be NULL; output tokens judged, and their number
  * out:    ret_wrong: may be NULL; wrong tokens found

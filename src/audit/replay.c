@@ -91,9 +91,6 @@ static enum asy_err job_of(struct asy_audit_exact_job *ret, struct asy_sample_bi
     return asy_sample_bias_decode(bias, &ret->bias_count, r->bias, why);
 }
 
-/* What is computed at once: more rows are hardly faster, and their logits take memory. */
-enum { ROWS = 128, LOGITS_ROWS = 64 };
-
 static enum asy_err compute(struct asy_audit_replay *ret, const struct asy_audit_exact_job *job,
                             const struct asy_audit_replay_config *c, struct asy_why *why) {
     struct asy_exact *x;
@@ -108,8 +105,8 @@ static enum asy_err compute(struct asy_audit_replay *ret, const struct asy_audit
                                       .threads = c->threads,
                                       .slots = 1,
                                       .context = total > positions ? positions : (uint32_t)total,
-                                      .rows = ROWS,
-                                      .logits_rows = LOGITS_ROWS};
+                                      .rows = ASY_AUDIT_ROWS,
+                                      .logits_rows = ASY_AUDIT_LOGITS_ROWS};
     ASY_TRY(asy_exact_new(&x, c->model, &config, why));
     enum asy_err err = asy_audit_exact(&ret->tokens, &ret->wrong, x, 0, job, !c->count_all,
                                        c->progress, c->arg, why);

@@ -297,6 +297,14 @@ ASY_MUST_USE enum asy_err asy_gguf_parse(struct asy_gguf *ret_gguf, struct asy_b
  * errors: as asy_gguf_parse but for AGAIN, and as asy_exact_model_open; NOT_FOUND, IO */
 ASY_MUST_USE enum asy_err asy_gguf_read(struct asy_gguf *ret_gguf, const char *path,
                                         struct asy_why *reterr_why);
+struct asy_exact_model;
+/* asy_gguf_of_exact says the same of a model that is open already, and so was checked: what is left
+ * is one digest of its file.
+ * in:     file: what the model was opened from
+ * errors: as asy_gguf_read, of its vocabulary */
+ASY_MUST_USE enum asy_err asy_gguf_of_exact(struct asy_gguf *ret_gguf,
+                                            const struct asy_exact_model *model,
+                                            struct asy_bytes file, struct asy_why *reterr_why);
 
 /* All of a GGUF file, in memory of the caller's: its keys, and its tensors as they are stored. */
 struct asy_gguf_file;

@@ -486,25 +486,31 @@ static enum asy_err read_all(struct asy_gguf *g, struct asy_buf *head, int fd,
                                 : err;
 }
 
+enum asy_err asy_gguf_of_exact(struct asy_gguf *ret_gguf, const struct asy_exact_model *model,
+                               struct asy_bytes file, struct asy_why *why) {
+    const struct asy_exact_info *info = asy_exact_model_info(model);
+    struct asy_gguf g;
+    enum asy_err err = asy_gguf_parse(&g, info->vocabulary, why);
+    if (err == ASY_ERR_AGAIN) {
+        return asy_why_set(why, ASY_ERR_SYNTAX, NULL, "the file's vocabulary is cut off");
+    }
+    ASY_TRY(err);
+    g.exact = true;
+    g.weights = info->weights;
+    g.file_len = file.n;
+    g.context_train = g.context_train < info->positions ? g.context_train : info->positions;
+    asy_sha256(&g.sha256, file);
+    *ret_gguf = g;
+    return ASY_OK;
+}
+
 static enum asy_err read_exact(struct asy_gguf *g, const char *path, struct asy_why *why) {
     struct asy_bytes file;
     struct asy_exact_model *model;
     ASY_TRY(asy_file_map(&file, path, why));
     enum asy_err err = asy_exact_model_open(&model, file, why);
     if (err == ASY_OK) {
-        const struct asy_exact_info *info = asy_exact_model_info(model);
-        err = asy_gguf_parse(g, info->vocabulary, why);
-        if (err == ASY_ERR_AGAIN) {
-            err = asy_why_set(why, ASY_ERR_SYNTAX, NULL, "the file's vocabulary is cut off");
-        }
-        if (err == ASY_OK) {
-            g->exact = true;
-            g->weights = info->weights;
-            g->file_len = file.n;
-            g->context_train =
-                g->context_train < info->positions ? g->context_train : info->positions;
-            asy_sha256(&g->sha256, file);
-        }
+        err = asy_gguf_of_exact(g, model, file, why);
         asy_exact_model_free(model);
     }
     asy_file_unmap(file);

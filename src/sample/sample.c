@@ -1,29 +1,29 @@
 /* sample.c: the sampler in integers. Every formula is docs/protocol/sampling.md's; how ids are
  * skipped is proved where it is done. */
-#include "sample/sample.h"
+#include "sample/sample_priv.h"
 
 /* Right shifts of negative numbers round down here, as the document's formulas do; C leaves that to
  * the compiler. */
 static_assert((-3 >> 1) == -2, "arithmetic right shift");
 
-#define BLOCK 16u /* ids that share one ChaCha block */
-
-/* ChaCha blocks made at once: their state fills the 16 vector registers of any x86-64 or ARM64. */
-#define LANES 4u
+#define BLOCK NOISE_IDS
 
 #define LOG2E      1549082005u                   /* round(2^30 / ln 2) */
 #define GUMBEL_MAX asy_sample_gumbel_table[1][0] /* gumbel of the largest word */
 #define WEIGHT_END 1362784u                      /* the first distance whose weight is 0 */
 #define NO_CUT     UINT64_MAX
 
-/* Selection works by histograms over the distance from the best logit, 2048 buckets at a time. The
- * first one covers distances below 2^21, that is 32 nats, where all weights lie, in steps of 1/64
- * nat. */
+/* Selection works by histograms over the distance from the best logit, which is where the ids are
+ * that matter: first up to 4 nats away, in steps of 1/64 nat, then up to 8, 16 and 32, where all
+ * weights lie, then all others. */
 #define BUCKET_BITS 11u
 #define BUCKETS     (1u << BUCKET_BITS)
 #define FIRST_SHIFT 10u
+#define FIRST_LEN   (UINT64_C(1) << 18)
+#define FAR         (UINT64_C(1) << 21)
 #define FAR_SHIFT   21u
-static_assert(WEIGHT_END < BUCKETS << FIRST_SHIFT, "all weight lies in the first histogram");
+static_assert(WEIGHT_END < FAR, "no weight lies in the far histogram");
+static_assert(FAR <= BUCKETS << FIRST_SHIFT, "the near ones have their buckets");
 
 /* What one call works on. Ids are ordered by key = distance << 32 | id: best logit first, then
  * lowest id. A filter keeps a prefix of that order, so it is one number, its cut: an id is allowed
@@ -34,6 +34,7 @@ struct view {
     int32_t best;      /* the highest logit */
     int32_t *tops;     /* highest logit of each block of 16 ids: workspace */
     uint64_t *buckets; /* [BUCKETS]: workspace */
+    enum sample_width width;
 };
 
 /* The winner so far and the score of the next best. INT64_MIN = none: a score is above -2^58. */
@@ -113,65 +114,6 @@ enum asy_err asy_sample_settings_decode(struct asy_sample_settings *ret_settings
 
 /* ---- noise ---- */
 
-/* GNU C vectors: the compiler splits them to what the machine has. */
-typedef uint32_t lanes_u32 __attribute__((vector_size(4 * LANES)));
-
-#define ROTL(x, n) ((x) << (n) | (x) >> (32 - (n)))
-#define QUARTER(a, b, c, d)                                                                        \
-    do {                                                                                           \
-        (a) += (b), (d) ^= (a), (d) = ROTL(d, 16);                                                 \
-        (c) += (d), (b) ^= (c), (b) = ROTL(b, 12);                                                 \
-        (a) += (b), (d) ^= (a), (d) = ROTL(d, 8);                                                  \
-        (c) += (d), (b) ^= (c), (b) = ROTL(b, 7);                                                  \
-    } while (0)
-
-/* ChaCha12 blocks number block[0..LANES) at a position: ret_words[w][lane], and the largest word of
- * each. */
-static void noise(uint32_t ret_words[BLOCK][LANES], uint32_t ret_max[LANES],
-                  const uint8_t seed[ASY_SAMPLE_SEED_LEN], uint32_t pos,
-                  const uint32_t block[LANES]) {
-    static const uint32_t constants[4] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u};
-    const lanes_u32 zero = {0};
-    lanes_u32 start[16];
-    for (unsigned i = 0; i < 4; i++) {
-        start[i] = zero + constants[i];
-    }
-    for (unsigned i = 0; i < 8; i++) {
-        start[4 + i] = zero + asy_le32_get(seed + 4 * i);
-    }
-    memcpy(&start[12], block, sizeof(start[12]));
-    start[13] = zero;
-    start[14] = zero + pos;
-    start[15] = zero + 0x494e5431u;
-
-    lanes_u32 x[16];
-    memcpy(x, start, sizeof(x));
-    for (unsigned i = 0; i < 6; i++) {
-        QUARTER(x[0], x[4], x[8], x[12]);
-        QUARTER(x[1], x[5], x[9], x[13]);
-        QUARTER(x[2], x[6], x[10], x[14]);
-        QUARTER(x[3], x[7], x[11], x[15]);
-        QUARTER(x[0], x[5], x[10], x[15]);
-        QUARTER(x[1], x[6], x[11], x[12]);
-        QUARTER(x[2], x[7], x[8], x[13]);
-        QUARTER(x[3], x[4], x[9], x[14]);
-    }
-    lanes_u32 max = zero;
-    for (unsigned w = 0; w < BLOCK; w++) {
-        x[w] += start[w];
-        lanes_u32 more = (lanes_u32)(x[w] > max);
-        max = (x[w] & more) | (max & ~more);
-    }
-    memcpy(ret_words, x, sizeof(x));
-    memcpy(ret_max, &max, sizeof(max));
-}
-
-uint32_t asy_sample_word(const uint8_t seed[ASY_SAMPLE_SEED_LEN], uint32_t pos, uint32_t id) {
-    uint32_t words[BLOCK][LANES], max[LANES], block[LANES] = {id / BLOCK};
-    noise(words, max, seed, pos, block);
-    return words[id % BLOCK][0];
-}
-
 int32_t asy_sample_gumbel(uint32_t word) {
     uint64_t w = 2 * (uint64_t)word + 1; /* the uniform number is w / 2^33 */
     unsigned side = (unsigned)(w >> 32);
@@ -201,16 +143,18 @@ int64_t asy_sample_score(int32_t logit, uint32_t inv_temperature, uint32_t word)
     return scaled(logit, inv_temperature) + asy_sample_gumbel(word);
 }
 
+/* distance <= WEIGHT_END */
+static inline uint32_t weight_near(uint32_t distance) {
+    /* log2 units of 2^-16, below 2^21: the product is below 2^52 */
+    uint32_t t = (uint32_t)((uint64_t)distance * LOG2E >> 30);
+    uint32_t i = t >> 11 & 31, power = (uint32_t)asy_sample_exp2_table[i];
+    uint32_t drop = (power - (uint32_t)asy_sample_exp2_table[i + 1]) * (t & 2047);
+    return ((power - (drop >> 11)) << 6) >> (t >> 16); /* drop < 2^19 * 2^11 */
+}
+static_assert((uint64_t)WEIGHT_END * LOG2E >> 46 == 30, "a shift of 32 bits");
+
 static inline uint32_t weight(uint32_t distance) {
-    uint64_t t =
-        (uint64_t)distance * LOG2E >> 30; /* log2 units of 2^-16; the product is below 2^63 */
-    uint64_t n = t >> 16;
-    if (n > 31) {
-        return 0;
-    }
-    const int32_t *at = &asy_sample_exp2_table[t >> 11 & 31];
-    uint32_t drop = (uint32_t)(at[0] - at[1]) * (uint32_t)(t & 2047); /* < 2^19 * 2^11 */
-    return (((uint32_t)at[0] - (drop >> 11)) << 6) >> n;
+    return distance < WEIGHT_END ? weight_near(distance) : 0;
 }
 
 uint32_t asy_sample_weight(uint32_t distance) { return weight(distance); }
@@ -238,11 +182,11 @@ static inline uint64_t block_nearest(const struct view *v, uint32_t block) {
     return v->tops[block] == ASY_SAMPLE_MASKED ? UINT64_MAX : distance_of(v, v->tops[block]);
 }
 
-/* Fills the buckets with the allowed ids of [from, from + (BUCKETS << shift)): how many, or their
- * weights. Returns the sum. */
+/* Fills the buckets with the allowed ids of [from, from + len): how many, or their weights. Returns
+ * the sum. len is at most BUCKETS << shift. */
 static uint64_t histogram(const struct view *v, uint64_t cut, bool weighted, uint64_t from,
-                          unsigned shift) {
-    uint64_t len = (uint64_t)BUCKETS << shift, sum = 0;
+                          uint64_t len, unsigned shift) {
+    uint64_t sum = 0;
     memset(v->buckets, 0, BUCKETS * sizeof(v->buckets[0]));
     for (uint32_t block = 0; block < block_count(v->vocab); block++) {
         uint64_t nearest = block_nearest(v, block);
@@ -261,6 +205,56 @@ static uint64_t histogram(const struct view *v, uint64_t cut, bool weighted, uin
         }
     }
     return sum;
+}
+
+/* The weights of all allowed ids. The one place where every id's is looked up; so it is built
+ * again for instructions that look up many at once. */
+static inline __attribute__((always_inline)) uint64_t weight_sum_any(const struct view *v,
+                                                                     uint64_t cut) {
+    const uint32_t far = (uint32_t)(cut >> 32), far_id = (uint32_t)cut;
+    uint64_t sum = 0;
+    for (uint32_t block = 0; block < block_count(v->vocab); block++) {
+        uint64_t nearest = block_nearest(v, block);
+        if (nearest >= WEIGHT_END || nearest > far) {
+            continue;
+        }
+        int32_t logits[BLOCK];
+        uint32_t first = block * BLOCK, count = block_end(v, block) - first;
+        for (uint32_t i = count; i < BLOCK; i++) {
+            logits[i] = ASY_SAMPLE_MASKED;
+        }
+        memcpy(logits, v->logits + first, count * sizeof logits[0]);
+        for (uint32_t i = 0; i < BLOCK; i++) {
+            uint32_t d = distance_of(v, logits[i]);
+            /* no branches: the compiler makes vectors of it */
+            uint32_t allowed = (d < far) | ((d == far) & (first + i < far_id));
+            allowed &= (logits[i] != ASY_SAMPLE_MASKED) & (d < WEIGHT_END);
+            sum += weight_near(allowed ? d : WEIGHT_END); /* whose weight is 0 */
+        }
+    }
+    return sum;
+}
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) static uint64_t weight_sum_512(const struct view *v,
+                                                                  uint64_t cut) {
+    return weight_sum_any(v, cut);
+}
+__attribute__((target("avx2"))) static uint64_t weight_sum_256(const struct view *v, uint64_t cut) {
+    return weight_sum_any(v, cut);
+}
+#endif
+static uint64_t weight_sum(const struct view *v, uint64_t cut) {
+#if defined(__x86_64__)
+    switch (v->width) {
+    case SAMPLE_WIDTH_16:
+        return weight_sum_512(v, cut);
+    case SAMPLE_WIDTH_8:
+        return weight_sum_256(v, cut);
+    case SAMPLE_WIDTH_4:
+        break;
+    }
+#endif
+    return weight_sum_any(v, cut);
 }
 
 /* The cut behind the nth id (n >= 1) of those at exactly this distance. There are as many, and an
@@ -283,23 +277,29 @@ static uint64_t cut_behind(const struct view *v, uint32_t distance, uint64_t n) 
 }
 
 /* The shortest prefix of the allowed ids that holds `need` ids; or, weighted, `need` millionths of
- * their weight. Two histograms find the distance where it ends (four, when that is beyond 32 nats),
- * one scan the id. */
+ * their weight. Histograms find the distance where it ends, ever finer ones from the bucket in
+ * which it does; one scan finds the id. */
 static uint64_t prefix(const struct view *v, uint64_t cut, bool weighted, uint64_t need) {
-    uint64_t from = 0;
-    unsigned shift = FIRST_SHIFT;
-    uint64_t sum = histogram(v, cut, weighted, from, shift);
     if (weighted) {
+        uint64_t sum = weight_sum(v, cut);
         /* ceil(sum * need / PPM) without a product that is too wide; at least 1: one id stays */
         need = sum / ASY_SAMPLE_PPM * need +
                (sum % ASY_SAMPLE_PPM * need + ASY_SAMPLE_PPM - 1) / ASY_SAMPLE_PPM;
         need = need == 0 ? 1 : need;
-    } else if (sum < need) {
-        need -= sum;
-        from = (uint64_t)BUCKETS << shift;
-        shift = FAR_SHIFT;
-        if (histogram(v, cut, weighted, from, shift) < need) {
+    }
+    uint64_t from = 0, len = FIRST_LEN;
+    unsigned shift = FIRST_SHIFT;
+    for (uint64_t sum; (sum = histogram(v, cut, weighted, from, len, shift)) < need;) {
+        if (shift == FAR_SHIFT) {
             return cut; /* fewer ids than asked for */
+        }
+        need -= sum;
+        from += len;
+        if (from < FAR) {
+            len = from; /* twice as far */
+        } else {
+            shift = FAR_SHIFT;
+            len = (uint64_t)BUCKETS << shift;
         }
     }
     for (;;) {
@@ -312,7 +312,8 @@ static uint64_t prefix(const struct view *v, uint64_t cut, bool weighted, uint64
             break;
         }
         shift = shift > BUCKET_BITS ? shift - BUCKET_BITS : 0;
-        (void)histogram(v, cut, weighted, from, shift); /* its sum is known to reach need */
+        /* its sum is known to reach need */
+        (void)histogram(v, cut, weighted, from, (uint64_t)BUCKETS << shift, shift);
     }
     uint64_t each = weighted ? weight((uint32_t)from) : 1; /* not 0: the bucket held some */
     return cut_behind(v, (uint32_t)from, (need + each - 1) / each);
@@ -375,19 +376,18 @@ static struct lead choose_greedy(const struct view *v, bool want_second) {
     return lead;
 }
 
-/* Scores blocks of 16 ids, LANES at a time. A block is skipped when no id in it can reach the bar,
+/* Scores blocks of 16 ids, some at a time. A block is skipped when no id in it can reach the bar,
  * in which case it cannot change the result: a score never falls as the logit or the word grows, so
  *   score(id) <= scaled(top logit of the block) + GUMBEL_MAX            known before the noise is
  * made, and score(id) <= scaled(top logit of the block) + gumbel(largest word)  after. */
 struct chooser {
     const struct view *v;
-    const uint8_t *seed;
     uint64_t cut;
-    uint32_t pos;
     uint32_t inv_temperature;
     bool want_second;
+    uint32_t input[16];
     uint32_t waiting;
-    uint32_t block[LANES];
+    uint32_t block[NOISE_LANES];
     struct lead lead;
 };
 
@@ -397,19 +397,19 @@ static inline bool can_matter(const struct chooser *c, uint32_t block, int32_t g
 }
 
 static void chooser_flush(struct chooser *c) {
-    uint32_t words[BLOCK][LANES], max[LANES];
-    noise(words, max, c->seed, c->pos, c->block);
+    struct noise noise;
+    sample_noise(&noise, c->v->width, c->input, c->block, c->waiting);
     for (uint32_t lane = 0; lane < c->waiting; lane++) {
-        if (!can_matter(c, c->block[lane], asy_sample_gumbel(max[lane]))) {
+        if (!can_matter(c, c->block[lane], asy_sample_gumbel(noise.max[lane]))) {
             continue;
         }
         uint32_t first = c->block[lane] * BLOCK;
         for (uint32_t id = first; id < block_end(c->v, c->block[lane]); id++) {
             int32_t logit = c->v->logits[id];
             if (logit != ASY_SAMPLE_MASKED && key_of(c->v, id) < c->cut) {
-                lead_offer(&c->lead,
-                           asy_sample_score(logit, c->inv_temperature, words[id - first][lane]),
-                           id);
+                lead_offer(
+                    &c->lead,
+                    asy_sample_score(logit, c->inv_temperature, noise.word[id - first][lane]), id);
             }
         }
     }
@@ -422,13 +422,12 @@ static struct lead choose_seeded(const struct view *v, uint64_t cut,
                                  bool want_second) {
     struct chooser c = {
         .v = v,
-        .seed = seed,
         .cut = cut,
-        .pos = pos,
         .inv_temperature = asy_sample_inv_temperature(s->temperature_milli),
         .want_second = want_second,
         .lead = {INT64_MIN, INT64_MIN, UINT32_MAX},
     };
+    sample_noise_input(c.input, seed, pos);
     /* the best block first: it sets a bar that spares most of the others */
     uint32_t best = 0;
     while (v->tops[best] != v->best) {
@@ -442,7 +441,7 @@ static struct lead choose_seeded(const struct view *v, uint64_t cut,
             continue;
         }
         c.block[c.waiting++] = block;
-        if (c.waiting == LANES) {
+        if (c.waiting == NOISE_LANES) {
             chooser_flush(&c);
         }
     }
@@ -461,7 +460,7 @@ size_t asy_sample_workspace_len(uint32_t vocab) {
 
 /* Lays out the workspace and finds the highest logits. RANGE as the header says. */
 static enum asy_err view_init(struct view *ret_view, void *workspace, const int32_t *logits,
-                              uint32_t vocab) {
+                              uint32_t vocab, enum sample_width width) {
     if (vocab == 0 || vocab > ASY_SAMPLE_MAX_VOCAB) {
         return ASY_ERR_RANGE;
     }
@@ -490,7 +489,7 @@ static enum asy_err view_init(struct view *ret_view, void *workspace, const int3
     if (best == ASY_SAMPLE_MASKED) {
         return ASY_ERR_RANGE;
     }
-    *ret_view = (struct view){logits, vocab, best, tops, buckets};
+    *ret_view = (struct view){logits, vocab, best, tops, buckets, width};
     return ASY_OK;
 }
 
@@ -506,12 +505,13 @@ static struct lead choose(uint64_t *ret_cut, const struct view *v,
     return choose_seeded(v, *ret_cut, s, seed, pos, want_second);
 }
 
-enum asy_err asy_sample_token(uint32_t *ret_id, int64_t *ret_lead, void *workspace,
-                              const int32_t *logits, uint32_t vocab,
-                              const struct asy_sample_settings *settings,
-                              const uint8_t seed[ASY_SAMPLE_SEED_LEN], uint32_t pos) {
+enum asy_err sample_token(uint32_t *ret_id, int64_t *ret_lead, void *workspace,
+                          const int32_t *logits, uint32_t vocab,
+                          const struct asy_sample_settings *settings,
+                          const uint8_t seed[ASY_SAMPLE_SEED_LEN], uint32_t pos,
+                          enum sample_width width) {
     struct view v;
-    ASY_TRY(view_init(&v, workspace, logits, vocab));
+    ASY_TRY(view_init(&v, workspace, logits, vocab, width));
     uint64_t cut;
     struct lead lead = choose(&cut, &v, settings, seed, pos, ret_lead != NULL);
     *ret_id = lead.id;
@@ -519,6 +519,14 @@ enum asy_err asy_sample_token(uint32_t *ret_id, int64_t *ret_lead, void *workspa
         *ret_lead = lead.second == INT64_MIN ? ASY_SAMPLE_OUTSIDE : lead.score - lead.second;
     }
     return ASY_OK;
+}
+
+enum asy_err asy_sample_token(uint32_t *ret_id, int64_t *ret_lead, void *workspace,
+                              const int32_t *logits, uint32_t vocab,
+                              const struct asy_sample_settings *settings,
+                              const uint8_t seed[ASY_SAMPLE_SEED_LEN], uint32_t pos) {
+    return sample_token(ret_id, ret_lead, workspace, logits, vocab, settings, seed, pos,
+                        sample_width());
 }
 
 enum asy_err asy_sample_margin(int64_t *ret_margin, uint32_t *ret_id, void *workspace,
@@ -530,7 +538,7 @@ enum asy_err asy_sample_margin(int64_t *ret_margin, uint32_t *ret_id, void *work
         return ASY_ERR_RANGE;
     }
     struct view v;
-    ASY_TRY(view_init(&v, workspace, logits, vocab));
+    ASY_TRY(view_init(&v, workspace, logits, vocab, sample_width()));
     uint64_t cut;
     struct lead lead = choose(&cut, &v, settings, seed, pos, false);
     int64_t margin;

@@ -1,9 +1,9 @@
 /* The fast sampler against the plainest reading of the document (sort everything, then look), on
  * random and hostile input; and the facts that its skipping of ids rests on. */
 #include "base/test.h"
-#include "sample/sample.h"
+#include "sample/sample_priv.h"
 
-enum { MAX_VOCAB = 700 };
+enum { MAX_VOCAB = 2100 };
 
 struct ranked {
     int32_t logit;
@@ -16,6 +16,14 @@ static int by_rank(const void *pa, const void *pb) {
         return a->logit > b->logit ? -1 : 1;
     }
     return a->id < b->id ? -1 : 1;
+}
+
+/* The document's formula, section 6. */
+static uint32_t plain_weight(uint32_t d) {
+    uint64_t t = (uint64_t)d * 1549082005u >> 30, n = t >> 16, i = (t >> 11) % 32, f = t % 2048;
+    uint64_t from = (uint64_t)asy_sample_exp2_table[i], to = (uint64_t)asy_sample_exp2_table[i + 1];
+    uint64_t m = from - ((from - to) * f >> 11);
+    return n <= 31 ? (uint32_t)(m * 64 >> n) : 0;
 }
 
 /* Score of every allowed id, INT64_MIN for the others. */
@@ -40,17 +48,17 @@ static void plain_scores(int64_t *ret_score, const int32_t *logits, uint32_t voc
     if (!greedy && s->top_p_ppm < ASY_SAMPLE_PPM) {
         uint64_t sum = 0, held = 0;
         for (uint32_t i = 0; i < n; i++) {
-            sum += asy_sample_weight((uint32_t)((int64_t)r[0].logit - r[i].logit));
+            sum += plain_weight((uint32_t)((int64_t)r[0].logit - r[i].logit));
         }
         asy_u128 need = (asy_u128)sum * s->top_p_ppm;
         uint32_t kept = 0;
         do {
-            held += asy_sample_weight((uint32_t)((int64_t)r[0].logit - r[kept++].logit));
+            held += plain_weight((uint32_t)((int64_t)r[0].logit - r[kept++].logit));
         } while ((asy_u128)held * ASY_SAMPLE_PPM < need);
         n = kept;
     }
     for (uint32_t i = 0; i < n; i++) {
-        uint64_t weight = asy_sample_weight((uint32_t)((int64_t)r[0].logit - r[i].logit));
+        uint64_t weight = plain_weight((uint32_t)((int64_t)r[0].logit - r[i].logit));
         if (greedy) {
             ret_score[r[i].id] = r[i].logit;
         } else if (weight * ASY_SAMPLE_PPM >= (uint64_t)s->min_p_ppm << 30) {
@@ -64,9 +72,10 @@ static void plain_scores(int64_t *ret_score, const int32_t *logits, uint32_t voc
 static uint32_t random_below(uint32_t n) { return (uint32_t)(asy_test_random() % n); }
 
 static void random_logits(int32_t *logits, uint32_t vocab) {
-    static const uint32_t edges[] = {0,       1,       1023,    1024,     1362783,
-                                     1362784, 2096127, 2096128, 2097151,  2097152,
-                                     2097153, 4194303, 4194304, 1u << 31, UINT32_MAX - 1};
+    static const uint32_t edges[] = {0,       1,        1023,          1024,    262143,  262144,
+                                     524287,  524288,   1048575,       1048576, 1362783, 1362784,
+                                     2096127, 2096128,  2097151,       2097152, 2097153, 4194303,
+                                     4194304, 1u << 31, UINT32_MAX - 1};
     uint32_t kind = random_below(9);
     for (uint32_t i = 0; i < vocab; i++) {
         uint32_t bits = (uint32_t)asy_test_random();
@@ -108,6 +117,24 @@ static void random_logits(int32_t *logits, uint32_t vocab) {
     }
 }
 
+/* Logits that make up for the noise: at temperature 1 all scores are equal, or nearly. In some, a
+ * block has one id, that of its largest word: what is known of the block is then its score. */
+static void equal_scores(int32_t *logits, uint32_t vocab, const uint8_t *seed, uint32_t pos) {
+    uint32_t spread = 1 + random_below(2);
+    bool alone = random_below(2) != 0;
+    for (uint32_t first = 0; first < vocab; first += NOISE_IDS) {
+        uint32_t best = first;
+        for (uint32_t id = first; id < vocab && id < first + NOISE_IDS; id++) {
+            uint32_t word = asy_sample_word(seed, pos, id);
+            best = word > asy_sample_word(seed, pos, best) ? id : best;
+            logits[id] = (int32_t)random_below(spread) - asy_sample_gumbel(word);
+        }
+        for (uint32_t id = first; alone && id < vocab && id < first + NOISE_IDS; id++) {
+            logits[id] = id == best ? logits[id] : ASY_SAMPLE_MASKED;
+        }
+    }
+}
+
 static uint32_t pick(const uint32_t *from, size_t count) {
     return from[random_below((uint32_t)count)];
 }
@@ -130,7 +157,11 @@ static void test_equal_to_plain(void) {
         asy_test_fill(seed, sizeof(seed));
         asy_test_fill(workspace, asy_sample_workspace_len(vocab)); /* its content must not matter */
         s.temperature_milli = pick(temperatures, ASY_COUNT(temperatures));
-        s.top_k = pick(ks, ASY_COUNT(ks));
+        if (random_below(16) == 0) {
+            s.temperature_milli = 1000;
+            equal_scores(logits, vocab, seed, pos);
+        }
+        s.top_k = random_below(4) == 0 ? random_below(vocab) : pick(ks, ASY_COUNT(ks));
         s.top_p_ppm = random_below(4) == 0 ? random_below(ASY_SAMPLE_PPM) : pick(ps, ASY_COUNT(ps));
         s.min_p_ppm = random_below(4) == 0 ? random_below(ASY_SAMPLE_PPM) : pick(ms, ASY_COUNT(ms));
         plain_scores(score, logits, vocab, &s, seed, pos);
@@ -154,9 +185,15 @@ static void test_equal_to_plain(void) {
         }
         CHECK_OK(asy_sample_token(&id, NULL, workspace, logits, vocab, &s, seed, pos));
         CHECK_U64(id, want);
-        CHECK_OK(asy_sample_token(&id, &lead, workspace, logits, vocab, &s, seed, pos));
-        CHECK_U64(id, want);
-        CHECK(lead == (second == INT64_MIN ? ASY_SAMPLE_OUTSIDE : best - second));
+        for (unsigned width = SAMPLE_WIDTH_4; width <= sample_width(); width *= 2) {
+            CHECK_OK(sample_token(&id, NULL, workspace, logits, vocab, &s, seed, pos,
+                                  (enum sample_width)width));
+            CHECK_U64(id, want);
+            CHECK_OK(sample_token(&id, &lead, workspace, logits, vocab, &s, seed, pos,
+                                  (enum sample_width)width));
+            CHECK_U64(id, want);
+            CHECK(lead == (second == INT64_MIN ? ASY_SAMPLE_OUTSIDE : best - second));
+        }
         for (int tries = 0; tries < 4; tries++) {
             uint32_t claimed = random_below(vocab), judged = 0;
             CHECK_OK(asy_sample_margin(&margin, &judged, workspace, logits, vocab, &s, seed, pos,
@@ -206,13 +243,45 @@ static void test_gumbel_rises(void) {
     CHECK(low >= asy_sample_gumbel(0) && high <= asy_sample_gumbel(UINT32_MAX));
 }
 
+/* Many blocks at once are what one is: each lane, in each width, of any number of blocks. */
+static void test_noise(void) {
+    for (int round = 0; round < 200; round++) {
+        uint8_t seed[ASY_SAMPLE_SEED_LEN];
+        uint32_t input[16], block[NOISE_LANES], pos = (uint32_t)asy_test_random();
+        uint32_t count = 1 + random_below(NOISE_LANES);
+        asy_test_fill(seed, sizeof seed);
+        for (uint32_t i = 0; i < count; i++) {
+            block[i] = random_below(ASY_SAMPLE_MAX_VOCAB / NOISE_IDS);
+        }
+        sample_noise_input(input, seed, pos);
+        for (unsigned width = SAMPLE_WIDTH_4; width <= sample_width(); width *= 2) {
+            struct noise noise;
+            sample_noise(&noise, (enum sample_width)width, input, block, count);
+            for (uint32_t lane = 0; lane < count; lane++) {
+                uint32_t max = 0;
+                for (uint32_t i = 0; i < NOISE_IDS; i++) {
+                    uint32_t word = asy_sample_word(seed, pos, block[lane] * NOISE_IDS + i);
+                    CHECK_U64(noise.word[i][lane], word);
+                    max = word > max ? word : max;
+                }
+                CHECK_U64(noise.max[lane], max);
+            }
+        }
+    }
+}
+
 static void test_weight_falls(void) {
     CHECK_U64(asy_sample_weight(0), 1u << 30);
     uint32_t before = asy_sample_weight(0);
     for (uint32_t d = 1; d < 1400000; d++) {
         uint32_t now = asy_sample_weight(d);
         CHECK(now <= before);
+        CHECK_U64(now, plain_weight(d));
         before = now;
+    }
+    for (int i = 0; i < 100000; i++) {
+        uint32_t d = (uint32_t)asy_test_random();
+        CHECK_U64(asy_sample_weight(d), plain_weight(d));
     }
     CHECK(asy_sample_weight(1362783) != 0);
     CHECK_U64(asy_sample_weight(1362784), 0);
@@ -253,15 +322,18 @@ static void test_limits(void) {
     CHECK(margin != ASY_SAMPLE_OUTSIDE);
     CHECK_OK(asy_sample_margin(&margin, NULL, workspace, logits, 1075, &s, seed, 0, 2));
     CHECK(margin == ASY_SAMPLE_OUTSIDE);
-    /* a block that begins at the last distance of the first histogram, and another behind it */
+    /* blocks on both sides of where a histogram ends and the next begins */
     s = ASY_SAMPLE_SETTINGS_DEFAULT;
-    s.top_k = 20;
-    for (uint32_t i = 0; i < 48; i++) {
-        logits[i] = i < 16 ? 0 : i < 32 ? -2097151 : -2097152;
-    }
-    for (uint32_t i = 0; i < 48; i++) {
-        CHECK_OK(asy_sample_margin(&margin, NULL, workspace, logits, 48, &s, seed, 0, i));
-        CHECK((margin == ASY_SAMPLE_OUTSIDE) == (i >= 20));
+    for (int32_t edge = 1 << 18; edge <= 1 << 21; edge *= 2) {
+        for (uint32_t i = 0; i < 48; i++) {
+            logits[i] = i < 16 ? 0 : i < 32 ? 1 - edge : -edge;
+        }
+        for (s.top_k = 20; s.top_k <= 36; s.top_k += 16) {
+            for (uint32_t i = 0; i < 48; i++) {
+                CHECK_OK(asy_sample_margin(&margin, NULL, workspace, logits, 48, &s, seed, 0, i));
+                CHECK((margin == ASY_SAMPLE_OUTSIDE) == (i >= s.top_k));
+            }
+        }
     }
     asy_free(logits);
     asy_free(workspace);
@@ -269,6 +341,7 @@ static void test_limits(void) {
 
 int main(void) {
     test_equal_to_plain();
+    test_noise();
     test_gumbel_rises();
     test_weight_falls();
     test_limits();
