@@ -83,7 +83,7 @@ def help_of_everything(m):
         assert f"assay {name}" in r.out and not r.err and len(r.out.splitlines()) > 5, r
     for name in ("new", "show", "sign-cap", "deposit", "withdraw", "balance"):
         assert name in run("wallet", name, "--help").out
-    for words in (("models", "convert"), ("models", "report"), ("exact", "ppl")):
+    for words in (("models", "convert"), ("models", "report"), ("models", "check"), ("exact", "ppl")):
         assert f"assay {' '.join(words)}" in run(*words, "--help").out
 
 

@@ -248,6 +248,30 @@ def perplexity_does_not_depend_on_how_it_is_computed(_):
     assert len(got) == 1, got
 
 
+@case
+def check_sees_another_weight(_):
+    """A start believes the root that stands in the file; `models check` computes it."""
+    source = models.Model("gemma3", seed=17, window=24).write(file("check.gguf"))
+    out, converted = convert(source)
+    r = json.loads(assay("models", "check", out, "--source", source, "--json"))
+    assert r["weights"] == converted["weights"] and r["source"] == converted["source"] and r["layers"] == 7 and r["vocab"] == 260, r
+    assert converted["weights"] in assay("models", "check", out)
+    assert "was not made from" in assay("models", "check", out, "--source", out, status=1)
+    with open(out, "rb") as f:
+        whole = bytearray(f.read())
+    at = 256 + 8 * 7 + 2000000 % len(whole) // 2
+    at = next(i for i in range(at, len(whole)) if 1 < whole[i] < 100 and 1 < whole[i + 1] < 100)
+    whole[at] -= 1
+    with open(out, "wb") as f:
+        f.write(whole)
+    assert "checksum" in assay("models", "check", out, status=1)
+    whole[160:192] = bytes(32)
+    whole[160:192] = hashlib.sha256(whole).digest()
+    with open(out, "wb") as f:
+        f.write(whole)
+    assert "another root" in assay("models", "check", out, status=1)
+
+
 # ---- what is refused ----------------------------------------------------------------------------------------------------
 
 def refused(model, *said, write=None, options=()):

@@ -553,18 +553,22 @@ int cmd_models(int argc, char **argv) {
         "usage: assay models [--json]\n"
         "       assay models convert IN.gguf OUT [...]\n"
         "       assay models report IN.gguf MODEL [...]\n"
+        "       assay models check MODEL [...]\n"
         "       assay models manifest FILE --name NAME [...]\n\n"
         "Lists the models that can be asked now. Prices are the lowest live offers, in USD per\n"
         "million tokens; a request may be matched with a dearer node, never above your "
         "cap.\n\n" CLIENT_HELP "\nAsk one: assay chat --model NAME \"Hello\"\n"
-        "`convert` makes a model of the exact engine, `report` measures it, `manifest` prints "
-        "what\n"
-        "a file is named by; their own --help tells more.\n";
+        "`convert` makes a model of the exact engine, `report` measures it, `check` says whether "
+        "one\n"
+        "is whole, `manifest` prints what a file is named by; their own --help tells more.\n";
     if (argc > 1 && strcmp(argv[1], "convert") == 0) {
         return cmd_models_convert(argc - 1, argv + 1);
     }
     if (argc > 1 && strcmp(argv[1], "report") == 0) {
         return cmd_models_report(argc - 1, argv + 1);
+    }
+    if (argc > 1 && strcmp(argv[1], "check") == 0) {
+        return cmd_models_check(argc - 1, argv + 1);
     }
     if (argc > 1 && strcmp(argv[1], "manifest") == 0) {
         return cmd_models_manifest(argc - 1, argv + 1);

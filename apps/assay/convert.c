@@ -1,5 +1,5 @@
-/* convert.c: `assay models convert`: a GGUF file becomes a model of the exact engine; and `assay
- * models report`: what that cost. */
+/* convert.c: `assay models convert`: a GGUF file becomes a model of the exact engine; `assay models
+ * report`: what that cost; and `assay models check`: whether a file is what it says. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -352,5 +352,96 @@ int cmd_models_convert(int argc, char **argv) {
     s.from = argv[optind];
     s.to = argv[optind + 1];
     enum asy_err err = run(&s, &why);
+    return err == ASY_OK ? 0 : app_fail(name, err, &why);
+}
+
+/* ---- check ----------------------------------------------------------------------------------- */
+
+static void print_model(const struct settings *s, const struct exact_model *m) {
+    const struct asy_exact_info *i = asy_exact_model_info(m->model);
+    if (s->run.json) {
+        printf("{\"bytes\":%zu,\"layers\":%u,\"dim\":%u,\"inner\":%u,\"heads\":%u,\"kv_heads\":%u,"
+               "\"head_dim\":%u,\"vocab\":%u,\"positions\":%u,\"sliding_window\":%u,",
+               m->file.n, i->layers, i->dim, i->inner, i->heads, i->kv_heads, i->head_dim, i->vocab,
+               i->positions, i->window);
+        json_hash("source", &i->source);
+        json_hash("weights", &i->weights);
+        printf("\"residual_bits\":%u}\n", i->residual_bits);
+        return;
+    }
+    printf("%s: %.1f MB, as its checksum and its weights root say\n"
+           "%-14s %u layers of %u and %u, %u heads of %u, %u with keys and values\n"
+           "%-14s %u tokens; %u positions%s\n",
+           s->from, (double)m->file.n / 1e6, "shape", i->layers, i->dim, i->inner, i->heads,
+           i->head_dim, i->kv_heads, "vocabulary", i->vocab, i->positions,
+           i->window != 0 ? "; some layers see a window" : "");
+    print_hash("source", &i->source);
+    print_hash("weights", &i->weights);
+    printf("\n%.*s", (int)i->recipe.n, (const char *)i->recipe.p);
+}
+
+static enum asy_err check(const struct settings *s, struct asy_why *why) {
+    struct exact_model m;
+    struct asy_hash source = {{0}};
+    enum asy_err err = exact_model_open(&m, s->from, why);
+    if (err == ASY_OK) {
+        struct asy_exact_rows *rows = asy_exact_rows_new(m.model, s->run.threads);
+        struct asy_hash root = asy_exact_rows_root(rows);
+        asy_exact_rows_free(rows);
+        if (!asy_hash_eq(&root, &asy_exact_model_info(m.model)->weights)) {
+            err = asy_why_set(why, ASY_ERR_MISMATCH, NULL,
+                              "its weights have another root than it says");
+        }
+    }
+    if (err == ASY_OK && s->to != NULL) {
+        struct asy_bytes gguf;
+        err = asy_file_map(&gguf, s->to, why);
+        if (err == ASY_OK) {
+            asy_sha256(&source, gguf);
+            asy_file_unmap(gguf);
+        }
+        if (err == ASY_OK && !asy_hash_eq(&source, &asy_exact_model_info(m.model)->source)) {
+            err = asy_why_set(why, ASY_ERR_MISMATCH, NULL, "it was not made from %s", s->to);
+        }
+    }
+    if (err == ASY_OK) {
+        print_model(s, &m);
+    }
+    exact_model_close(&m);
+    return err;
+}
+
+int cmd_models_check(int argc, char **argv) {
+    static const char help[] =
+        "usage: assay models check MODEL [--source IN.gguf] [...]\n\n"
+        "Checks a model of the exact engine whole: its checksum, every number's range, and the "
+        "root\n"
+        "over all weights, which is computed anew (a start of the engine leaves that out). Prints\n"
+        "what it is and how it was made.\n\n"
+        "  --source IN.gguf     was it made from this file?\n"
+        "  --threads N          default 1\n"
+        "  --json               print the result as JSON\n";
+    enum { OPT_SOURCE = EXACT_OPT_OWN };
+    static const struct option options[] = {{"source", required_argument, NULL, OPT_SOURCE},
+                                            {"threads", required_argument, NULL, EXACT_OPT_THREADS},
+                                            {"json", no_argument, NULL, OPT_JSON},
+                                            CLIENT_OPTION_HELP};
+    static const char name[] = "models check";
+    struct settings s = {.run = EXACT_DEFAULTS};
+    struct asy_why why = {{0}, {0}};
+    for (int i; (i = client_option(argc, argv, name, help, "", options)) != -1;) {
+        int rc = i == OPT_SOURCE ? 0 : exact_option(&s.run, name, i);
+        if (i == OPT_SOURCE) {
+            s.to = optarg;
+        }
+        if (rc != 0) {
+            return i == OPT_HELP ? 0 : 2;
+        }
+    }
+    if (argc - optind != 1) {
+        return client_usage(name, "it takes one model file");
+    }
+    s.from = argv[optind];
+    enum asy_err err = check(&s, &why);
     return err == ASY_OK ? 0 : app_fail(name, err, &why);
 }

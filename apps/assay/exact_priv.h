@@ -97,6 +97,7 @@ int cmd_exact_trace(int argc, char **argv);
 
 int cmd_models_convert(int argc, char **argv);
 int cmd_models_report(int argc, char **argv);
+int cmd_models_check(int argc, char **argv);
 
 /* ---- manifest.c ------------------------------------------------------------------------------ */
 
