@@ -110,6 +110,7 @@ $(BUILD)/models/%.exact: $(dir $(MODEL_GGUF))%.gguf $(wildcard src/convert/*.[ch
 	$(Q)$(B)/bin/assay models convert $< $@ >$@.log
 endif
 model: $(MODELS_EXACT)
+	@:
 .PHONY: model
 
 # ---- unit tests: one program each
