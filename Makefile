@@ -100,16 +100,18 @@ APPBIN := $(APPS:%=$(B)/bin/%)
 all: $(APPBIN) $(MODULES:%=$(B)/lib/%.a)
 	@$(if $(filter assay,$(APPS)),ln -sfn $(patsubst $(BUILD)/%,%,$(B))/bin/assay $(BUILD)/assay)
 
-# ---- models of the exact engine, made once for all compilers: of the default model, and of gemma if it is there
+# ---- models of the exact engine, made once for all compilers: the default one, and for the tests gemma
+MODEL_EXACT :=
 MODELS_EXACT :=
 ifneq ($(and $(MODEL_GGUF),$(LLAMA_LIB),$(filter assay,$(APPS))),)
-MODELS_EXACT := $(patsubst %.gguf,$(BUILD)/models/%.exact,$(notdir $(sort $(MODEL_GGUF) $(wildcard $(dir $(MODEL_GGUF))gemma-3-270m-q4_k_m.gguf))))
+MODEL_EXACT := $(BUILD)/models/$(basename $(notdir $(MODEL_GGUF))).exact
+MODELS_EXACT := $(MODEL_EXACT) $(patsubst %.gguf,$(BUILD)/models/%.exact,$(notdir $(wildcard $(dir $(MODEL_GGUF))gemma-3-270m-q4_k_m.gguf)))
 $(BUILD)/models/%.exact: $(dir $(MODEL_GGUF))%.gguf $(wildcard src/convert/*.[ch] src/exact/file.c src/exact/rows.c) | $(B)/bin/assay $(B)/lib/assay-llama.so
 	@mkdir -p $(@D)
 	$(call say,MODEL,$@)
 	$(Q)$(B)/bin/assay models convert $< $@ >$@.log
 endif
-model: $(MODELS_EXACT)
+model: $(MODEL_EXACT)
 	@:
 .PHONY: model
 
