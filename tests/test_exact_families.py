@@ -272,6 +272,21 @@ def check_sees_another_weight(_):
     assert "another root" in assay("models", "check", out, status=1)
 
 
+@case
+def a_report_keeps_to_its_folder(_):
+    """Whatever a model's file and a number format are called: JSON stays JSON, and no other file is removed."""
+    source = models.Model("llama", layers=1).write(file("report.gguf"))
+    out, _ = convert(source, "--calibrate-tokens", "64")
+    odd, kept = file('a "<b>\\ \u00e9.exact'), file("kept.gguf")
+    shutil.move(out, odd)
+    shutil.copy(source, kept)
+    common = ("models", "report", source, odd, "--text", TEXT, "--window", "64", "--windows", "2", "--json")
+    assert json.loads(assay(*common, "--types", ""))["models"][1]["name"] == "a --b-- --"
+    assert "no such type" in assay(*common, "--types", f"../{os.path.basename(DIR)}/kept", status=1)
+    assert os.path.exists(kept)
+    assert "--types" in assay(*common, "--types", "Q8_0," + "Q" * 60, status=1)
+
+
 # ---- what is refused ----------------------------------------------------------------------------------------------------
 
 def refused(model, *said, write=None, options=()):

@@ -104,8 +104,8 @@ static enum asy_err report(const struct settings *s, const struct asy_llama *lla
                                        .any_source = s->any_source};
     uint32_t count = s->models != NULL ? s->model_count : 1;
     enum asy_err err = ASY_OK;
-    (void)snprintf(types, sizeof types, "%s", s->types);
-    if (!split_types(types, list)) {
+    if (snprintf(types, sizeof types, "%s", s->types) >= (int)sizeof types ||
+        !split_types(types, list)) {
         return asy_why_set(why, ASY_ERR_TOO_LONG, "--types", "at most %d", MAX_TYPES);
     }
     for (uint32_t i = 0; i < count && err == ASY_OK; i++) {
