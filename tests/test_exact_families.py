@@ -259,6 +259,13 @@ def check_sees_another_weight(_):
     assert "was not made from" in assay("models", "check", out, "--source", out, status=1)
     with open(out, "rb") as f:
         whole = bytearray(f.read())
+    text = whole.index(b"assay convert recipe")
+    odd = whole[:text] + b"\033" + whole[text + 1:]
+    odd[160:192] = bytes(32)
+    odd[160:192] = hashlib.sha256(odd).digest()
+    with open(file("odd.exact"), "wb") as f:
+        f.write(odd)
+    assert "\n?ssay convert recipe" in assay("models", "check", file("odd.exact"))
     at = 256 + 8 * 7 + 2000000 % len(whole) // 2
     at = next(i for i in range(at, len(whole)) if 1 < whole[i] < 100 and 1 < whole[i + 1] < 100)
     whole[at] -= 1

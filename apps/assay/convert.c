@@ -377,7 +377,11 @@ static void print_model(const struct settings *s, const struct exact_model *m) {
            i->window != 0 ? "; some layers see a window" : "");
     print_hash("source", &i->source);
     print_hash("weights", &i->weights);
-    printf("\n%.*s", (int)i->recipe.n, (const char *)i->recipe.p);
+    printf("\n");
+    for (size_t n = 0; n < i->recipe.n; n++) { /* anybody may have written it, for a terminal */
+        uint8_t c = i->recipe.p[n];
+        (void)putchar(c == '\n' || (c >= ' ' && c <= '~') ? c : '?');
+    }
 }
 
 static enum asy_err check(const struct settings *s, struct asy_why *why) {
