@@ -259,6 +259,13 @@ def check_sees_another_weight(_):
     assert "was not made from" in assay("models", "check", out, "--source", out, status=1)
     with open(out, "rb") as f:
         whole = bytearray(f.read())
+    text = whole.index(b"assay convert recipe")
+    odd = whole[:text] + b"\033" + whole[text + 1:]
+    odd[160:192] = bytes(32)
+    odd[160:192] = hashlib.sha256(odd).digest()
+    with open(file("odd.exact"), "wb") as f:
+        f.write(odd)
+    assert "\n?ssay convert recipe" in assay("models", "check", file("odd.exact"))
     at = 256 + 8 * 7 + 2000000 % len(whole) // 2
     at = next(i for i in range(at, len(whole)) if 1 < whole[i] < 100 and 1 < whole[i + 1] < 100)
     whole[at] -= 1
@@ -270,6 +277,21 @@ def check_sees_another_weight(_):
     with open(out, "wb") as f:
         f.write(whole)
     assert "another root" in assay("models", "check", out, status=1)
+
+
+@case
+def a_report_keeps_to_its_folder(_):
+    """Whatever a model's file and a number format are called: JSON stays JSON, and no other file is removed."""
+    source = models.Model("llama", layers=1).write(file("report.gguf"))
+    out, _ = convert(source, "--calibrate-tokens", "64")
+    odd, kept = file('a "<b>\\ \u00e9.exact'), file("kept.gguf")
+    shutil.move(out, odd)
+    shutil.copy(source, kept)
+    common = ("models", "report", source, odd, "--text", TEXT, "--window", "64", "--windows", "2", "--json")
+    assert json.loads(assay(*common, "--types", ""))["models"][1]["name"] == "a --b-- --"
+    assert "no such type" in assay(*common, "--types", f"../{os.path.basename(DIR)}/kept", status=1)
+    assert os.path.exists(kept)
+    assert "--types" in assay(*common, "--types", "Q8_0," + "Q" * 60, status=1)
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------------

@@ -104,8 +104,8 @@ static enum asy_err report(const struct settings *s, const struct asy_llama *lla
                                        .any_source = s->any_source};
     uint32_t count = s->models != NULL ? s->model_count : 1;
     enum asy_err err = ASY_OK;
-    (void)snprintf(types, sizeof types, "%s", s->types);
-    if (!split_types(types, list)) {
+    if (snprintf(types, sizeof types, "%s", s->types) >= (int)sizeof types ||
+        !split_types(types, list)) {
         return asy_why_set(why, ASY_ERR_TOO_LONG, "--types", "at most %d", MAX_TYPES);
     }
     for (uint32_t i = 0; i < count && err == ASY_OK; i++) {
@@ -377,7 +377,11 @@ static void print_model(const struct settings *s, const struct exact_model *m) {
            i->window != 0 ? "; some layers see a window" : "");
     print_hash("source", &i->source);
     print_hash("weights", &i->weights);
-    printf("\n%.*s", (int)i->recipe.n, (const char *)i->recipe.p);
+    printf("\n");
+    for (size_t n = 0; n < i->recipe.n; n++) { /* anybody may have written it, for a terminal */
+        uint8_t c = i->recipe.p[n];
+        (void)putchar(c == '\n' || (c >= ' ' && c <= '~') ? c : '?');
+    }
 }
 
 static enum asy_err check(const struct settings *s, struct asy_why *why) {

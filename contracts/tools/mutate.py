@@ -315,6 +315,7 @@ MUTANTS = [
     (Y, '(inAnswer ? o.answer : o.prompt)', 'o.answer'),
     (Y, 'index = 4 * (index % 32);', 'index = 4 * (index % 31);'),
     (Y, 'return _little(uint32(bytes4(leaf[index:index + 4])));', 'return uint32(bytes4(leaf[index:index + 4]));'),
+    (Y, 'if (leaf.length != LEAF) revert BadShape();', ''),
 ]
 
 

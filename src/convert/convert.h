@@ -148,7 +148,8 @@ struct asy_measure_difference asy_measure_compare(const struct asy_measure *m,
 #define ASY_REPORT_MAX_MODELS 24u
 
 struct asy_report_model {
-    char name[40]; /* "float", the caller's, or llama.cpp's number format */
+    /* "float", the caller's, or llama.cpp's number format; ASCII without quotes or markup */
+    char name[40];
     uint64_t file_len;
     struct asy_measure_mean mean;
     struct asy_measure_difference difference; /* to the float model */

@@ -186,6 +186,9 @@ static void add_model(struct maker *k, const char *name, uint64_t file_len,
     struct asy_report_model *m = &k->report.models[k->report.count++];
     double tokens = (double)k->w->count * k->w->window;
     (void)snprintf(m->name, sizeof m->name, "%s", name);
+    for (char *p = m->name; *p != '\0'; p++) { /* it goes into JSON and SVG as it is */
+        *p = *p < ' ' || *p > '~' || strchr("\"\\<>&", *p) != NULL ? '-' : *p;
+    }
     m->file_len = file_len;
     m->mean = asy_measure_mean(measure);
     m->cpu_ms = measure->cpu_s * 1000 / tokens;
@@ -212,7 +215,7 @@ static enum asy_err add_float(struct maker *k, const char *path) {
 static enum asy_err add_type(struct maker *k, const char *from, const char *type) {
     char path[4096];
     struct asy_measure m;
-    (void)snprintf(path, sizeof path, "%s/%s.gguf", k->dir, type);
+    (void)snprintf(path, sizeof path, "%s/type.gguf", k->dir); /* a type is any text of a caller */
     enum asy_err err = asy_llama_requantize(k->llama, from, path, type, k->c->run.threads, k->why);
     if (err == ASY_OK) {
         err = asy_measure_llama(&m, k->llama, path, true, type, k->w, &k->c->run, k->why);

@@ -80,8 +80,8 @@ struct asy_engine_job {
      * only of the same scope, since the time to the first token tells whether it did. 0: nobody's,
      * nothing is shared. */
     uint64_t scope;
-    /* Unix s, a chat template's now, read as UTC: some print the date into the prompt. Terms say it
-     * (issued_at), so an auditor makes the same prompt another day. */
+    /* Unix s below 2^33, a chat template's now, read as UTC: some print the date into the prompt.
+     * Terms say it (issued_at), so an auditor makes the same prompt another day. */
     uint64_t time;
 };
 

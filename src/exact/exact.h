@@ -64,7 +64,7 @@ struct asy_exact_info {
     uint64_t entry_len;
     struct asy_hash weights; /* root over all rows (exact.md section 8): what a manifest binds */
     struct asy_hash source;  /* SHA-256 of the file it was converted from */
-    struct asy_bytes recipe; /* how: UTF-8 text; borrowed from the file */
+    struct asy_bytes recipe; /* how: text, which nobody has checked; borrowed from the file */
     struct asy_bytes vocabulary; /* the tokenizer as a GGUF file without tensors; borrowed */
 };
 

@@ -10,6 +10,9 @@
 
 #define COUNT_BITS 20u
 #define COUNT_MASK ((1u << COUNT_BITS) - 1)
+/* Job numbers wrap around; soon after the first, so that tests see it. */
+#define NUMBER_MASK  ((UINT64_C(1) << (64 - 2 * COUNT_BITS)) - 1)
+#define FIRST_NUMBER (NUMBER_MASK - 999)
 /* Looks for work before it sleeps: some 20 us, the gap between two operators of a step. */
 #define LOOKS 4000u
 
@@ -86,7 +89,7 @@ static bool news(struct pool *p, uint64_t seen) {
 static void *helper_main(void *arg) {
     struct helper *h = arg;
     struct pool *p = h->pool;
-    uint64_t seen = 0;
+    uint64_t seen = FIRST_NUMBER;
     while (!atomic_load(&p->stop)) {
         uint32_t looks = 0;
         while (!news(p, seen) && looks < LOOKS) {
@@ -120,6 +123,7 @@ static void wake(struct pool *p) {
 struct pool *pool_new(uint32_t threads) {
     ASY_ASSERT(threads >= 1 && threads <= 64);
     struct pool *p = asy_alloc_aligned(sizeof *p, 64);
+    atomic_store(&p->number, FIRST_NUMBER);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     for (p->threads = 1; p->threads < threads; p->threads++) {
@@ -155,7 +159,7 @@ void pool_run(struct pool *p, pool_fn fn, void *arg, uint32_t count) {
         }
         return;
     }
-    uint64_t number = (atomic_load(&p->number) + 1) & ((1u << 24) - 1);
+    uint64_t number = (atomic_load(&p->number) + 1) & NUMBER_MASK;
     atomic_store_explicit(&p->jobs[number % 2].fn, fn, memory_order_relaxed);
     atomic_store_explicit(&p->jobs[number % 2].arg, arg, memory_order_relaxed);
     atomic_store(&p->done, 0);

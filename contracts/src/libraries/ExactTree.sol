@@ -138,7 +138,8 @@ library ExactTree {
     }
 
     /// @notice The id at a position, shown by its leaf and the path to its root.
-    /// @param leaf 128 bytes: 32 ids, little-endian. Nothing of another length has such a path
+    /// @param leaf 128 bytes: 32 ids, little-endian. Whoever makes a root could put other leaves
+    /// into it: they are no ids
     function idAt(Output memory o, uint256 position, bytes calldata leaf, bytes32[] calldata path)
         internal
         pure
@@ -149,6 +150,7 @@ library ExactTree {
         uint256 index = inAnswer ? position - o.promptIds : position;
         if (path.length != idsDepth(inAnswer ? answerIds : o.promptIds)) revert BadShape();
         if (inAnswer && index >= answerIds) revert BadShape();
+        if (leaf.length != LEAF) revert BadShape();
         if (climb(keccak256(leaf), index / 32, path) != (inAnswer ? o.answer : o.prompt)) {
             revert BadShape();
         }

@@ -303,5 +303,14 @@ contract TreesTest is ExactTest {
         assertEq(calls.idAt(o, 202, last, way), uint256(answer[132]), "the last");
         vm.expectRevert(ExactTree.BadShape.selector); // zeros behind the last are no ids
         calls.idAt(o, 203, last, way);
+        // a root that was made over leaves of another length
+        bytes32[] memory none = new bytes32[](0);
+        o.promptIds = 32;
+        for (uint256 n = 64; n <= 256; n += 64) {
+            bytes memory odd = new bytes(n);
+            o.prompt = keccak256(odd);
+            if (n != 128) vm.expectRevert(ExactTree.BadShape.selector);
+            calls.idAt(o, 3, odd, none);
+        }
     }
 }

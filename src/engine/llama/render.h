@@ -22,8 +22,8 @@ struct asy_chat;
  * ChatML, as in llama.cpp. */
 struct asy_chat *asy_chat_new(const struct llama_model *model, char *ret_why, size_t why_cap);
 /* messages: JSON array in the form of the OpenAI API. ret_text: the prompt, ending where the
- * assistant begins; valid until the next call. time: Unix s, the now of templates that print it, in
- * UTC. */
+ * assistant begins; valid until the next call. time: Unix s below 2^33, the now of templates that
+ * print it, in UTC. */
 bool asy_chat_render(struct asy_chat *chat, const char **ret_text, size_t *ret_len,
                      const char *messages, size_t len, uint64_t time, char *ret_why,
                      size_t why_cap);

@@ -30,8 +30,9 @@ int main(void) { return asy_test_skip("built without libllama"); }
     X(llama_context_default_params)                                                                \
     X(llama_init_from_model)                                                                       \
     X(llama_free)                                                                                  \
-    X(llama_get_memory) X(llama_memory_clear) X(llama_batch_get_one) X(llama_decode)               \
-        X(llama_get_logits_ith) X(llama_vocab_is_eog) X(llama_vocab_n_tokens) X(llama_detokenize)  \
+    X(llama_get_memory)                                                                            \
+    X(llama_memory_clear) X(llama_batch_get_one) X(llama_decode) X(llama_get_logits_ith)           \
+        X(llama_vocab_is_eog) X(llama_vocab_n_tokens) X(llama_detokenize)                          \
             X(llama_sampler_init_greedy) X(llama_sampler_sample) X(llama_sampler_free)             \
                 X(ggml_backend_load) X(ggml_backend_load_all_from_path)                            \
                     X(llama_sampler_chain_init) X(llama_sampler_chain_default_params)              \
@@ -335,6 +336,92 @@ static void test_template(void) {
     forget();
 }
 
+/* A model's keys with another chat template in them. */
+static void put_template(struct asy_buf *ret, struct asy_bytes keys, const char *template) {
+    static const char name[] = "tokenizer.chat_template";
+    const uint8_t *at = memmem(keys.p, keys.n, name, sizeof name - 1);
+    uint8_t len[8];
+    ASY_ASSERT(at != NULL);
+    size_t head = (size_t)(at - keys.p) + sizeof name - 1 + 4; /* its type */
+    size_t tail = head + 8 + (size_t)asy_le64_get(keys.p + head);
+    asy_le64_put(len, strlen(template));
+    asy_buf_clear(ret);
+    CHECK_OK(asy_buf_add_bytes(ret, asy_bytes_of(keys.p, head)));
+    CHECK_OK(asy_buf_add_bytes(ret, asy_bytes_of(len, sizeof len)));
+    CHECK_OK(asy_buf_add_bytes(ret, asy_bytes_cstr(template)));
+    CHECK_OK(asy_buf_add_bytes(ret, asy_bytes_of(keys.p + tail, keys.n - tail)));
+}
+
+/* What a template makes of "!" at a time; NULL: it is refused. */
+static const char *rendered(const struct asy_llama *llama, struct asy_bytes keys,
+                            const char *template, uint64_t time) {
+    static char text[512];
+    struct asy_llama_vocab *vocab;
+    struct asy_buf other;
+    struct asy_why why = {{0}, {0}};
+    uint32_t *ids;
+    size_t count, len = 0;
+    asy_buf_init(&other, 64u << 20);
+    put_template(&other, keys, template);
+    CHECK_OK(asy_llama_vocab_new(&vocab, llama, asy_buf_bytes(&other), &why));
+    enum asy_err err = asy_llama_chat(
+        vocab, &ids, &count, ASY_STR("[{\"role\":\"user\",\"content\":\"!\"}]"), time, &why);
+    for (size_t i = 0; err == ASY_OK && i < count; i++) {
+        len += asy_llama_piece(vocab, text + len, sizeof text - 1 - len, ids[i]);
+    }
+    text[len] = '\0';
+    if (err == ASY_OK) {
+        asy_free(ids);
+    }
+    asy_llama_vocab_free(vocab);
+    asy_buf_done(&other);
+    return err == ASY_OK ? text : NULL;
+}
+
+/* Templates get the time that they are asked at, in UTC; those for which that cannot be promised
+ * are refused. */
+static void test_clock(const struct asy_llama *llama, struct asy_bytes keys) {
+#define MESSAGE "{{ messages[0].content }}"
+    static const struct {
+        const char *template, *want;
+    } cases[] = {
+        {"{{ strftime_now('%d %b %Y') }}" MESSAGE, "29 Feb 2024!"},
+        {"{{ strftime_now( \"%-d.%H:%M:%S\" ) + 'x' }}" MESSAGE, "29.23:30:07x!"},
+        {"{%- if strftime_now is defined -%}{{ strftime_now('%F') }}{%- endif %}" MESSAGE,
+         "2024-02-29!"},
+        {"{%- if strftime_now is not defined %}no{% else %}yes{% endif %}" MESSAGE, "yes!"},
+        {"{{ strftime_now ('%F') }}" MESSAGE, NULL},
+        {"{{ strftime_now('%F', 1) }}" MESSAGE, NULL},
+        {"{{ strftime_now(messages[0].role) }}" MESSAGE, NULL},
+        {"{{ strftime_now('%' + 'F') }}" MESSAGE, NULL},
+        {"{% set f = strftime_now %}{{ f('%H') }}" MESSAGE, NULL},
+        {"{{ strftime_now('%s') }}" MESSAGE, NULL},
+        {"{{ strftime_now('%+') }}" MESSAGE, NULL},
+        {"{{ strftime_now('100%') }}" MESSAGE, NULL},
+        {"{{ strftime_now('') }}" MESSAGE, NULL},
+        {"{{ strftime_now('%F", NULL},
+        {"{{ strftime_now(", NULL},
+        {"{{ date_string }}, {{ datetime }}" MESSAGE, "29 Feb 2024, Feb 29 2024!"},
+        {"<|start_header_id|>ipython<|end_header_id|>{{ date_string }}" MESSAGE,
+         "<|start_header_id|>ipython<|end_header_id|>29 Feb 2024!"},
+    };
+    static const char *const zones[] = {"UTC", "Pacific/Kiritimati", "America/Los_Angeles"};
+    const uint64_t at = 1709249407; /* 2024-02-29 23:30:07 */
+    for (size_t zone = 0; zone < ASY_COUNT(zones); zone++) {
+        CHECK(setenv("TZ", zones[zone], 1) == 0);
+        for (size_t i = 0; i < ASY_COUNT(cases); i++) {
+            const char *got = rendered(llama, keys, cases[i].template, at);
+            CHECK_STR(got != NULL ? got : "refused",
+                      cases[i].want != NULL ? cases[i].want : "refused");
+        }
+    }
+    CHECK(unsetenv("TZ") == 0);
+    CHECK(rendered(llama, keys, cases[0].template, ((uint64_t)1 << 33) - 1) != NULL);
+    CHECK(rendered(llama, keys, cases[0].template, (uint64_t)1 << 33) == NULL);
+    CHECK(rendered(llama, keys, cases[0].template, UINT64_MAX) == NULL);
+#undef MESSAGE
+}
+
 /* Whoever checks a prompt gets the ids that the worker computed with. */
 static void test_chat(void) {
     struct asy_llama *llama;
@@ -365,6 +452,7 @@ static void test_chat(void) {
         CHECK_ERR(asy_llama_chat(vocab, &ids, &count, asy_bytes_cstr(bad[i]), 0, &why),
                   ASY_ERR_SYNTAX);
     }
+    test_clock(llama, asy_buf_bytes(&keys));
     asy_llama_vocab_free(vocab);
     asy_gguf_close(gguf);
     asy_file_unmap(file);

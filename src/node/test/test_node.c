@@ -413,7 +413,6 @@ static void test_credit_and_cancel(void) {
     check_receipt(&s->receipt, s, &s->prompt, __LINE__);
 }
 
-/* The cut comes when the node has signed for all: it signs again, for what was kept. */
 /* A second segment goes on behind the first, and its receipt says behind what. */
 static void test_next_segment(void) {
     struct seen *first = offer("one two three four", 100, 2);
@@ -429,6 +428,7 @@ static void test_next_segment(void) {
     CHECK_STR(asy_buf_cstr(&s->text), "o three four");
 }
 
+/* The cut comes when the node has signed for all: it signs again, for what was kept. */
 static void test_late_cancel(void) {
     struct seen *s = offer("abcdefghi", 100, 100);
     uint64_t before = resent_count;
