@@ -191,7 +191,11 @@ INLINE void dot(const uint32_t count, const unsigned lines, const int8_t *w, uin
     for (uint32_t k = 0; k < steps; k++) {
 #pragma GCC unroll 4
         for (unsigned i = 0; i < lines; i++) {
-            _mm_prefetch((const char *)ahead + 64 * i, lines == 4 ? _MM_HINT_NTA : _MM_HINT_T0);
+            if (lines == 4) { /* the hint is a constant, also where nothing is optimised */
+                _mm_prefetch((const char *)ahead + 64 * i, _MM_HINT_NTA);
+            } else {
+                _mm_prefetch((const char *)ahead + 64 * i, _MM_HINT_T0);
+            }
         }
         ahead += 256;
         const __m512i w0 = load(w), w1 = load(w + 64), w2 = load(w + 128), w3 = load(w + 192);
