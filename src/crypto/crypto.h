@@ -21,6 +21,9 @@
 
 /* Keccak-256 with the original padding (0x01), as Ethereum uses it; not SHA3-256. */
 void asy_keccak256(struct asy_hash *ret_hash, struct asy_bytes in);
+/* Of left || right: a node of a binary tree. ret may be one of them. */
+void asy_keccak256_two(struct asy_hash *ret_hash, const struct asy_hash *left,
+                       const struct asy_hash *right);
 
 /* Incremental: init, add any number of times, final. After final the object must be initialised
  * again. A copy is a fork. */

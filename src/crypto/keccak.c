@@ -117,3 +117,12 @@ void asy_keccak256(struct asy_hash *ret_hash, struct asy_bytes in) {
     asy_keccak_add(&k, in);
     asy_keccak_final(&k, ret_hash);
 }
+
+void asy_keccak256_two(struct asy_hash *ret_hash, const struct asy_hash *left,
+                       const struct asy_hash *right) {
+    struct asy_keccak k;
+    asy_keccak_init(&k);
+    asy_keccak_add(&k, asy_bytes_of(left->b, sizeof left->b));
+    asy_keccak_add(&k, asy_bytes_of(right->b, sizeof right->b));
+    asy_keccak_final(&k, ret_hash);
+}

@@ -54,14 +54,6 @@ struct row_map exact_row_map(const struct asy_exact_model *m) {
 
 /* ---- one row ---- */
 
-static void hash_two(struct asy_hash *ret, const struct asy_hash *left,
-                     const struct asy_hash *right) {
-    uint8_t both[64];
-    memcpy(both, left->b, 32);
-    memcpy(both + 32, right->b, 32);
-    asy_keccak256(ret, asy_bytes_of(both, sizeof both));
-}
-
 static void row_hash(struct asy_hash *ret, const uint8_t constants[CONSTANTS],
                      const uint8_t *content, uint32_t len) {
     struct asy_hash piece[ASY_EXACT_MAX_INNER / PIECE] = {{{0}}};
@@ -72,7 +64,7 @@ static void row_hash(struct asy_hash *ret, const uint8_t constants[CONSTANTS],
     }
     for (uint32_t width = 1u << exact_log2_up(count); width > 1; width /= 2) {
         for (uint32_t i = 0; i < width / 2; i++) {
-            hash_two(&piece[i], &piece[2 * i], &piece[2 * i + 1]);
+            asy_keccak256_two(&piece[i], &piece[2 * i], &piece[2 * i + 1]);
         }
     }
     uint8_t both[CONSTANTS + 32];
@@ -257,14 +249,14 @@ struct asy_exact_rows *asy_exact_rows_new(const struct asy_exact_model *m, uint3
     struct asy_hash *level = r->nodes;
     for (uint64_t width = leaves; width > 1; width /= 2) {
         struct asy_hash above;
-        hash_two(&above, &empty, &empty);
+        asy_keccak256_two(&above, &empty, &empty);
         for (uint64_t n = 0; n < width / 2; n++) {
             bool none =
                 asy_hash_eq(&level[2 * n], &empty) && asy_hash_eq(&level[2 * n + 1], &empty);
             if (none) {
                 level[width + n] = above;
             } else {
-                hash_two(&level[width + n], &level[2 * n], &level[2 * n + 1]);
+                asy_keccak256_two(&level[width + n], &level[2 * n], &level[2 * n + 1]);
             }
         }
         level += width;

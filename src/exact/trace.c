@@ -398,14 +398,6 @@ static void put_choice(const struct view *v) {
 
 /* ---- hashing ---- */
 
-static void hash_two(struct asy_hash *ret, const struct asy_hash *left,
-                     const struct asy_hash *right) {
-    uint8_t both[64];
-    memcpy(both, left->b, 32);
-    memcpy(both + 32, right->b, 32);
-    asy_keccak256(ret, asy_bytes_of(both, sizeof both));
-}
-
 static bool is_zero(const uint8_t *p, size_t len) {
     uint64_t any = 0;
     for (size_t i = 0; i < len; i += 8) {
@@ -422,7 +414,7 @@ static void fold(const struct asy_exact_trace *t, struct asy_hash *nodes, uint64
             asy_hash_eq(&nodes[2 * n + 1], &t->empty[height])) {
             nodes[n] = t->empty[height + 1];
         } else {
-            hash_two(&nodes[n], &nodes[2 * n], &nodes[2 * n + 1]);
+            asy_keccak256_two(&nodes[n], &nodes[2 * n], &nodes[2 * n + 1]);
         }
     }
 }
@@ -627,7 +619,7 @@ enum asy_err asy_exact_trace_new(struct asy_exact_trace **ret_trace, struct asy_
     static const uint8_t nothing[LEAF];
     asy_keccak256(&t->empty[0], asy_bytes_of(nothing, LEAF));
     for (uint32_t h = 0; h < ASY_EXACT_MAX_TRACE_PATH; h++) {
-        hash_two(&t->empty[h + 1], &t->empty[h], &t->empty[h]);
+        asy_keccak256_two(&t->empty[h + 1], &t->empty[h], &t->empty[h]);
     }
     for (uint32_t p = 0; p < t->positions; p += t->rows) {
         compute(t, p, p + t->rows < t->positions ? p + t->rows : t->positions);

@@ -681,13 +681,7 @@ static enum asy_err judge(const struct job *job, const struct asy_receipt *recei
         return asy_why_set(why, ASY_ERR_MISMATCH, "outTokens", "%llu tokens, %u were relayed",
                            (unsigned long long)receipt->out_tokens, job->count);
     }
-    const struct asy_output output = {.prompt = *prompt_digest,
-                                      .prompt_count = (uint32_t)receipt->in_tokens,
-                                      .ids = job->ids,
-                                      .count = job->count};
-    struct asy_hash digest;
-    asy_output_digest(&digest, &output);
-    if (!asy_hash_eq(&digest, &receipt->output)) {
+    if (asy_receipt_output_check(receipt, prompt_digest, NULL, 0, job->ids) != ASY_OK) {
         return asy_why_set(why, ASY_ERR_MISMATCH, "output", "not the tokens that were relayed");
     }
     return ASY_OK;

@@ -307,19 +307,10 @@ static void judge_resent(void *arg, const struct asy_ticket *t) {
     }
     struct orphan *o;
     HASH_FIND(hh, r->n->g->orphans, &ours, sizeof ours, o);
-    if (o != NULL) {
-        struct asy_hash digest;
-        if (r->receipt->out_tokens > o->count) {
-            return;
-        }
-        const struct asy_output output = {.prompt = *r->prompt_digest,
-                                          .prompt_count = (uint32_t)r->receipt->in_tokens,
-                                          .ids = o->ids,
-                                          .count = (uint32_t)r->receipt->out_tokens};
-        asy_output_digest(&digest, &output);
-        if (!asy_hash_eq(&digest, &r->receipt->output)) {
-            return;
-        }
+    if (o != NULL &&
+        (r->receipt->out_tokens > o->count ||
+         asy_receipt_output_check(r->receipt, r->prompt_digest, NULL, 0, o->ids) != ASY_OK)) {
+        return;
     }
     r->fits = true;
 }

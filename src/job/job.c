@@ -438,19 +438,12 @@ struct ids_tree {
     uint32_t filled; /* ids in leaf */
 };
 
-static void hash_two(struct asy_hash *ret, const struct asy_hash *a, const struct asy_hash *b) {
-    uint8_t both[64];
-    memcpy(both, a->b, 32);
-    memcpy(both + 32, b->b, 32);
-    asy_keccak256(ret, asy_bytes_of(both, sizeof both));
-}
-
 static void end_leaf(struct ids_tree *t) {
     struct asy_hash node;
     uint32_t level = 0;
     asy_keccak256(&node, asy_bytes_of(t->leaf, sizeof t->leaf));
     for (; t->leaves >> level & 1; level++) {
-        hash_two(&node, &t->left[level], &node);
+        asy_keccak256_two(&node, &t->left[level], &node);
     }
     t->left[level] = node;
     t->leaves++;
@@ -468,29 +461,17 @@ static void add_ids(struct ids_tree *t, const uint32_t *ids, size_t count) {
 }
 
 static void end_ids(struct ids_tree *t, struct asy_hash *ret_root) {
-    struct asy_hash empty, node;
-    const uint8_t zeros[sizeof t->leaf] = {0};
-    uint32_t level = 0;
+    uint32_t depth = 0;
     if (t->filled != 0 || t->leaves == 0) {
         end_leaf(t);
     }
-    asy_keccak256(&empty, asy_bytes_of(zeros, sizeof zeros));
-    for (; (t->leaves >> level & 1) == 0; level++) {
-        hash_two(&empty, &empty, &empty);
+    while ((t->leaves & (t->leaves - 1)) != 0) {
+        end_leaf(t); /* with nothing in it */
     }
-    node = t->left[level];
-    if (t->leaves >> level != 1) { /* no power of two: the last subtree goes up beside empty ones */
-        hash_two(&node, &node, &empty);
-        for (level++; t->leaves >> level != 0; level++) {
-            hash_two(&empty, &empty, &empty);
-            if (t->leaves >> level & 1) {
-                hash_two(&node, &t->left[level], &node);
-            } else {
-                hash_two(&node, &node, &empty);
-            }
-        }
+    while (t->leaves >> depth != 1) {
+        depth++;
     }
-    *ret_root = node;
+    *ret_root = t->left[depth];
 }
 
 void asy_prompt_digest(struct asy_hash *ret_digest, const uint32_t *ids, size_t count) {
@@ -536,6 +517,23 @@ enum asy_err asy_job_cost(asy_u128 *ret_pico, const struct asy_terms *terms, uin
 
 enum asy_err asy_job_worst_cost(asy_u128 *ret_pico, const struct asy_terms *terms) {
     return asy_job_cost(ret_pico, terms, terms->max_in, 0, terms->max_out);
+}
+
+enum asy_err asy_receipt_output_check(const struct asy_receipt *receipt,
+                                      const struct asy_hash *prompt_digest, const uint32_t *prior,
+                                      uint32_t prior_count, const uint32_t *ids) {
+    const struct asy_output output = {.prompt = *prompt_digest,
+                                      .prompt_count = (uint32_t)receipt->in_tokens,
+                                      .prior = prior,
+                                      .prior_count = prior_count,
+                                      .ids = ids,
+                                      .count = (uint32_t)receipt->out_tokens};
+    struct asy_hash digest;
+    if (receipt->in_tokens > UINT32_MAX || receipt->out_tokens > UINT32_MAX) {
+        return ASY_ERR_MISMATCH;
+    }
+    asy_output_digest(&digest, &output);
+    return asy_hash_eq(&digest, &receipt->output) ? ASY_OK : ASY_ERR_MISMATCH;
 }
 
 enum asy_err asy_receipt_check(const struct asy_receipt *receipt, const struct asy_terms *terms,

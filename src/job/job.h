@@ -248,6 +248,15 @@ ASY_MUST_USE enum asy_err asy_job_worst_cost(asy_u128 *ret_pico, const struct as
 ASY_MUST_USE enum asy_err asy_receipt_check(const struct asy_receipt *receipt,
                                             const struct asy_terms *terms,
                                             struct asy_why *reterr_why);
+/* Is this what the receipt's output is the digest of? A prompt or answer of 2^32 ids and more is
+ * none.
+ * in:     prior: output of earlier segments
+ *         ids: the receipt's out_tokens of them
+ * errors: MISMATCH */
+ASY_MUST_USE enum asy_err asy_receipt_output_check(const struct asy_receipt *receipt,
+                                                   const struct asy_hash *prompt_digest,
+                                                   const uint32_t *prior, uint32_t prior_count,
+                                                   const uint32_t *ids);
 /* Are the terms allowed by the cap: parties, no list of models, prices, cached <= in, lifetime <=
  * ASY_MAX_TICKET_LIFE_S, issued before the cap ends? errors: MISMATCH, RANGE */
 ASY_MUST_USE enum asy_err asy_terms_check(const struct asy_terms *terms, const struct asy_cap *cap,

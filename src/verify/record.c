@@ -134,22 +134,12 @@ static const char *check_prior(const struct asy_verify_report *r, uint32_t segme
 static const char *check_output(const struct asy_verify_segment *s) {
     const struct asy_audit_record *own = &s->record;
     const struct asy_receipt *receipt = &s->receipt;
-    struct asy_hash digest;
-    if (receipt->in_tokens > UINT32_MAX) {
-        return "no prompt is that long";
-    }
     if (own->count != receipt->out_tokens &&
         (receipt->finish != ASY_FINISH_LINK || own->count < receipt->out_tokens)) {
         return "it has another number of output ids than the receipt";
     }
-    const struct asy_output output = {.prompt = s->prompt_digest,
-                                      .prompt_count = (uint32_t)receipt->in_tokens,
-                                      .prior = own->prior,
-                                      .prior_count = own->prior_count,
-                                      .ids = own->ids,
-                                      .count = (uint32_t)receipt->out_tokens};
-    asy_output_digest(&digest, &output);
-    return asy_hash_eq(&digest, &receipt->output)
+    return asy_receipt_output_check(receipt, &s->prompt_digest, own->prior, own->prior_count,
+                                    own->ids) == ASY_OK
                ? NULL
                : "prompt, earlier and own output ids are not what the receipt is about";
 }

@@ -114,11 +114,26 @@ static void hkdf_vectors(void) {
     CHECK_U64(v.cases, 83);
 }
 
+/* A node of a tree is the hash of both below it; it may take the place of one of them. */
+static void test_two(void) {
+    struct asy_hash pair[2], want, got;
+    asy_test_fill(pair, sizeof pair);
+    asy_keccak256(&want, asy_bytes_of(pair, sizeof pair));
+    asy_keccak256_two(&got, &pair[0], &pair[1]);
+    CHECK(asy_hash_eq(&got, &want));
+    for (int i = 0; i < 2; i++) {
+        struct asy_hash in_place[2] = {pair[0], pair[1]};
+        asy_keccak256_two(&in_place[i], &in_place[0], &in_place[1]);
+        CHECK(asy_hash_eq(&in_place[i], &want));
+    }
+}
+
 int main(void) {
     keccak_vectors();
     keccak_all_lengths();
     sha256_vectors();
     incremental();
+    test_two();
     hmac_vectors();
     hkdf_vectors();
     return asy_test_end();

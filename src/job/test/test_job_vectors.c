@@ -290,6 +290,14 @@ static void test_digests(void) {
         asy_output_digest(&got, &o);
         want = hash(v, "digest");
         CHECK(asy_hash_eq(&got, &want));
+        struct asy_receipt r = {.in_tokens = o.prompt_count, .out_tokens = o.count, .output = want};
+        CHECK_OK(asy_receipt_output_check(&r, &o.prompt, prior, o.prior_count, ids));
+        r.in_tokens += UINT64_C(1) << 32; /* not to be cut off */
+        CHECK_ERR(asy_receipt_output_check(&r, &o.prompt, prior, o.prior_count, ids),
+                  ASY_ERR_MISMATCH);
+        r.in_tokens = o.prompt_count + 1u;
+        CHECK_ERR(asy_receipt_output_check(&r, &o.prompt, prior, o.prior_count, ids),
+                  ASY_ERR_MISMATCH);
     }
     list = asy_json_get(doc, "objects");
     CHECK_U64(asy_json_len(list), ASY_COUNT(names));

@@ -152,16 +152,11 @@ static void gw_tokens(void *arg, uint64_t job, void *user, const uint32_t *ids, 
 }
 static void check_receipt(const struct asy_receipt *r, const struct seen *s,
                           const struct asy_hash *prompt, int line) {
-    struct asy_hash output;
     enum asy_err err = asy_receipt_check(r, &s->terms, &why);
-    const struct asy_output o = {.prompt = *prompt,
-                                 .prompt_count = (uint32_t)r->in_tokens,
-                                 .prior = s->prior,
-                                 .prior_count = s->prior_count,
-                                 .ids = s->ids,
-                                 .count = (uint32_t)r->out_tokens};
-    asy_output_digest(&output, &o);
-    if (err != ASY_OK || !asy_hash_eq(&output, &r->output)) {
+    if (err == ASY_OK) {
+        err = asy_receipt_output_check(r, prompt, s->prior, s->prior_count, s->ids);
+    }
+    if (err != ASY_OK) {
         fprintf(stderr, "line %d: a receipt that does not fit: %s\n", line, why.text);
         asy_test_failures++;
     }
